@@ -29,15 +29,33 @@ class Id {
   std::int64_t value_ = 0;
 };
 
-struct RankTag { static constexpr const char* kPrefix = "rank"; };
-struct GpuTag { static constexpr const char* kPrefix = "gpu"; };
-struct NodeTag { static constexpr const char* kPrefix = "node"; };
-struct DomainTag { static constexpr const char* kPrefix = "domain"; };
-struct TpTag { static constexpr const char* kPrefix = "tp"; };
-struct CpTag { static constexpr const char* kPrefix = "cp"; };
-struct EpTag { static constexpr const char* kPrefix = "ep"; };
-struct DpTag { static constexpr const char* kPrefix = "dp"; };
-struct PpTag { static constexpr const char* kPrefix = "pp"; };
+struct RankTag {
+  static constexpr const char* kPrefix = "rank";
+};
+struct GpuTag {
+  static constexpr const char* kPrefix = "gpu";
+};
+struct NodeTag {
+  static constexpr const char* kPrefix = "node";
+};
+struct DomainTag {
+  static constexpr const char* kPrefix = "domain";
+};
+struct TpTag {
+  static constexpr const char* kPrefix = "tp";
+};
+struct CpTag {
+  static constexpr const char* kPrefix = "cp";
+};
+struct EpTag {
+  static constexpr const char* kPrefix = "ep";
+};
+struct DpTag {
+  static constexpr const char* kPrefix = "dp";
+};
+struct PpTag {
+  static constexpr const char* kPrefix = "pp";
+};
 
 /// Global rank of a process in the job: dense over the active ranks.
 using Rank = Id<RankTag>;

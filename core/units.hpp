@@ -41,11 +41,21 @@ using Watts = Quantity<struct WattsTag>;
 }
 
 inline namespace literals {
-constexpr Bytes operator""_B(unsigned long long n) { return {static_cast<double>(n)}; }
-constexpr Bytes operator""_MB(unsigned long long n) { return {static_cast<double>(n) * 1e6}; }
-constexpr Bytes operator""_GB(unsigned long long n) { return {static_cast<double>(n) * 1e9}; }
-constexpr Bytes operator""_MiB(unsigned long long n) { return {static_cast<double>(n << 20U)}; }
-constexpr Bytes operator""_GiB(unsigned long long n) { return {static_cast<double>(n << 30U)}; }
+constexpr Bytes operator""_B(unsigned long long n) {
+  return {static_cast<double>(n)};
+}
+constexpr Bytes operator""_MB(unsigned long long n) {
+  return {static_cast<double>(n) * 1e6};
+}
+constexpr Bytes operator""_GB(unsigned long long n) {
+  return {static_cast<double>(n) * 1e9};
+}
+constexpr Bytes operator""_MiB(unsigned long long n) {
+  return {static_cast<double>(n << 20U)};
+}
+constexpr Bytes operator""_GiB(unsigned long long n) {
+  return {static_cast<double>(n << 30U)};
+}
 constexpr BytesPerSecond operator""_GBps(unsigned long long n) {
   return {static_cast<double>(n) * 1e9};
 }

@@ -1,0 +1,89 @@
+#include "core/value.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <fmt/format.h>
+
+namespace runflat {
+namespace {
+
+template <typename ObjectType>
+auto find_member(ObjectType& object, std::string_view key) {
+  return std::find_if(
+      object.begin(), object.end(), [&](const auto& member) { return member.first == key; });
+}
+
+Value& child(Value& parent, std::string_view key, std::string_view whole_path) {
+  if (auto* items = parent.get_if<Value::Array>()) {
+    std::size_t index = items->size();
+    std::from_chars(key.data(), key.data() + key.size(), index);
+    require(index < items->size(), fmt::format("{}: no item '{}' in the array", whole_path, key));
+    return (*items)[index];
+  }
+  require(parent.is_null() || parent.get_if<Value::Object>() != nullptr,
+          fmt::format("{}: '{}' is inside a plain value", whole_path, key));
+  if (parent.find(key) == nullptr) {
+    parent.set(key, Value());
+  }
+  return find_member(*parent.get_if<Value::Object>(), key)->second;
+}
+
+}  // namespace
+
+const Value* Value::find(std::string_view key) const {
+  const auto* object = get_if<Object>();
+  if (object == nullptr) {
+    return nullptr;
+  }
+  const auto member = find_member(*object, key);
+  return member == object->end() ? nullptr : &member->second;
+}
+
+void Value::set(std::string_view key, Value value) {
+  if (is_null()) {
+    data_ = Object{};
+  }
+  auto* object = get_if<Object>();
+  require(object != nullptr, "set() on a value that is not an object");
+  const auto member = find_member(*object, key);
+  if (member == object->end()) {
+    object->emplace_back(std::string(key), std::move(value));
+  } else {
+    member->second = std::move(value);
+  }
+}
+
+void Value::set_path(std::string_view dotted_path, Value value) {
+  Value* place = this;
+  for (std::string_view rest = dotted_path; !rest.empty();) {
+    const std::size_t dot = std::min(rest.find('.'), rest.size());
+    require(dot > 0, fmt::format("'{}' is not a key path", dotted_path));
+    place = &child(*place, rest.substr(0, dot), dotted_path);
+    rest.remove_prefix(std::min(dot + 1, rest.size()));
+  }
+  *place = std::move(value);
+}
+
+std::string describe(const Value& value) {
+  if (value.is_null()) {
+    return "nothing";
+  }
+  if (const auto* flag = value.get_if<bool>()) {
+    return *flag ? "true" : "false";
+  }
+  if (const auto* integer = value.get_if<std::int64_t>()) {
+    return fmt::format("{}", *integer);
+  }
+  if (const auto* number = value.get_if<double>()) {
+    return fmt::format("{}", *number);
+  }
+  if (const auto* text = value.get_if<std::string>()) {
+    constexpr std::size_t kLongest = 40;
+    return fmt::format("'{}{}'", text->substr(0, kLongest), text->size() > kLongest ? "..." : "");
+  }
+  return value.get_if<Value::Array>() != nullptr ? "an array" : "a table";
+}
+
+}  // namespace runflat
