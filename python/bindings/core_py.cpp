@@ -1,7 +1,7 @@
-#include <pybind11/pybind11.h>
-
 #include "core/error.hpp"
 #include "python/bindings/module.hpp"
+
+#include <pybind11/pybind11.h>
 
 namespace runflat::python {
 
