@@ -67,6 +67,11 @@ class StageChecker {
     return check_buckets();
   }
 
+  /// Of each virtual stage, after `run`.
+  [[nodiscard]] std::size_t num_buckets() const {
+    return reduced_.size() / count(shape_.num_vp_stages);
+  }
+
  private:
   static std::size_t count(int n) { return static_cast<std::size_t>(n); }
 
@@ -147,10 +152,9 @@ class StageChecker {
   /// Every virtual stage must have reduced the buckets 0, 1, ..., and as many as the others.
   [[nodiscard]] std::optional<ScheduleFault> check_buckets() {
     std::sort(reduced_.begin(), reduced_.end());
-    const std::size_t num_buckets = reduced_.size() / count(shape_.num_vp_stages);
-    for (std::size_t i = 0; i < std::max<std::size_t>(reduced_.size(), 1); ++i) {
-      if (num_buckets == 0 || count(reduced_[i].first) != i / num_buckets ||
-          count(reduced_[i].second) != i % num_buckets) {
+    for (std::size_t i = 0; i < reduced_.size(); ++i) {
+      if (num_buckets() == 0 || count(reduced_[i].first) != i / num_buckets() ||
+          count(reduced_[i].second) != i % num_buckets()) {
         return ScheduleFault{fmt::format("stage {}: a bucket is not reduced", stage_)};
       }
     }
@@ -303,10 +307,19 @@ std::vector<ScheduleOp> collectives_of(const StepSchedule& schedule, int stage) 
 
 std::optional<ScheduleFault> check_schedule(const StepSchedule& schedule, int channel_capacity) {
   require(channel_capacity >= 0, "channel_capacity must not be negative");
+  std::size_t num_buckets = 0;
   for (int stage = 0; stage < schedule.shape().num_stages; ++stage) {
-    if (auto fault = StageChecker(schedule, stage).run(schedule.ops(PpRank{stage}))) {
+    StageChecker checker(schedule, stage);
+    if (auto fault = checker.run(schedule.ops(PpRank{stage}))) {
       return fault;
     }
+    if (stage > 0 && checker.num_buckets() != num_buckets) {
+      return ScheduleFault{fmt::format("stage {}: {} buckets, but {} on the stage before",
+                                       stage,
+                                       checker.num_buckets(),
+                                       num_buckets)};
+    }
+    num_buckets = checker.num_buckets();
   }
   return ChannelRun(schedule, channel_capacity).run();
 }

@@ -21,7 +21,7 @@ struct ScheduleFault {
 ///    receive meets the send of the same tensor,
 ///  * reaches its end on all stages, and
 ///  * reduces every bucket once, after the last backward of its virtual stage and before the one
-///    optimizer step.
+///    optimizer step, with the same number of buckets everywhere.
 [[nodiscard]] std::optional<ScheduleFault> check_schedule(const StepSchedule& schedule,
                                                           int channel_capacity = 0);
 
