@@ -66,6 +66,21 @@ double portable_exp(double x) {
   return std::ldexp(sum, static_cast<int>(k));
 }
 
+double portable_gamma(double x) {
+  // Gamma(x) = Gamma(x + n) / (x (x + 1) ... (x + n - 1)), and Stirling's series above 16.
+  double product = 1.0;
+  while (x < 16.0) {
+    product *= x;
+    x += 1.0;
+  }
+  constexpr double kHalfLogTwoPi = 0.91893853320467274178;
+  constexpr std::array<double, 5> kStirling{
+      1.0 / 1188, -1.0 / 1680, 1.0 / 1260, -1.0 / 360, 1.0 / 12};
+  const double inverse = 1.0 / x;
+  const double series = inverse * polynomial(kStirling, inverse * inverse);
+  return portable_exp((x - 0.5) * portable_log(x) - x + kHalfLogTwoPi + series) / product;
+}
+
 double normal_quantile(double p) {
   constexpr std::array<double, 8> kCentreTop{2.5090809287301226727e3,
                                              3.3430575583588128105e4,

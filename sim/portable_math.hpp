@@ -12,6 +12,9 @@ namespace runflat::sim {
 /// e^x; 0 below -708, infinity above 709.
 [[nodiscard]] double portable_exp(double x);
 
+/// The gamma function for 0 < x <= 25; relative error below 2e-14.
+[[nodiscard]] double portable_gamma(double x);
+
 /// Inverse of the standard normal distribution function, p in (0, 1): Wichura's AS 241 (PPND16,
 /// Applied Statistics 37, 1988), relative error about 1e-16.
 [[nodiscard]] double normal_quantile(double p);

@@ -43,6 +43,13 @@ TEST_CASE("the portable exponential is within a few units in the last place of t
   CHECK(portable_exp(1000.0) == std::numeric_limits<double>::infinity());
 }
 
+TEST_CASE("the portable gamma function agrees with the C library's", "[sim][portable_math]") {
+  for (double x = 0.05; x < 25.0; x += 0.015625) {
+    REQUIRE(portable_gamma(x) == Approx(std::tgamma(x)).epsilon(2e-14).margin(0.0));
+  }
+  CHECK(portable_gamma(5.0) == Approx(24.0).epsilon(1e-14));
+}
+
 TEST_CASE("the normal quantile inverts the normal distribution function", "[sim][portable_math]") {
   // Phi(x) = erfc(-x / sqrt 2) / 2; a relative error e of x moves Phi by e x phi(x).
   std::mt19937_64 generator{5};
