@@ -1,0 +1,73 @@
+#pragma once
+
+#include "sim/fault_timeline.hpp"
+#include "sim/ledger.hpp"
+#include "sim/operation.hpp"
+#include "sim/site_pool.hpp"
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace runflat::sim {
+
+/// What makes a job stop and come back in another state.
+enum class Change : std::uint8_t {
+  hardware_fault,  ///< an active GPU was lost; the job goes on under another operation
+  software_fault,  ///< the processes died, the hardware did not
+  resume,          ///< the job was waiting and can run again
+  rejoin,          ///< repaired hardware enters at a step boundary
+};
+inline constexpr std::size_t kNumChanges = 4;
+
+/// The price of one change. `pause` comes after detection. A change that rolls back loses all work
+/// since the last checkpoint, one that does not only the step in flight (a rejoin loses nothing).
+struct ChangeCost {
+  SimTime pause{};
+  bool rolls_back = false;
+};
+
+/// Blocking checkpoints: train for `interval`, then stop for `cost`.
+struct CheckpointSchedule {
+  SimTime interval = kNever;
+  SimTime cost{};
+};
+
+/// One job under one recovery policy.
+struct JobSpec {
+  SiteShape sites;
+  SimTime step_time{};  ///< of the healthy job
+  CheckpointSchedule checkpoint;
+  std::array<ChangeCost, kNumChanges> change_costs;
+  SimTime detect_crash{};
+  SimTime detect_hang{};
+  Replanner replan;
+  /// Spare sites that the full batch would need on a census of the job's own sites.
+  std::function<std::int64_t(const SiteCensus&)> spares_needed;
+  std::int64_t num_buckets = 100;  ///< of the progress over time
+
+  [[nodiscard]] const ChangeCost& cost_of(Change change) const {
+    return change_costs[static_cast<std::size_t>(change)];
+  }
+};
+
+/// What became of the job. `goodput` is the kept work over the work of the healthy, undisturbed job
+/// in the same time; `availability` is the share of time in which the job was up (training or
+/// writing a checkpoint), so that goodput never exceeds it.
+struct JobOutcome {
+  GpuTimeLedger ledger;
+  double goodput = 0.0;
+  double availability = 0.0;
+  std::int64_t num_interruptions = 0;
+  std::int64_t num_rejoins = 0;
+  std::vector<double> goodput_by_bucket;  ///< equal parts of the duration; rolled-back work counts
+                                          ///< against the bucket of the roll-back
+  std::vector<SimTime> time_by_spares_needed;  ///< index: sites needed
+};
+
+/// Lives through `faults.duration`. Faults outside `job.sites` are ignored, so that policies that
+/// own different numbers of spares share a timeline. Work of a reduced operation counts by its
+/// throughput. A function of its arguments only.
+[[nodiscard]] JobOutcome simulate_job(const JobSpec& job, const FaultTimeline& faults);
+
+}  // namespace runflat::sim
