@@ -108,7 +108,9 @@ FaultTimeline make_fault_timeline(const ClusterShape& shape,
     require(fault.component >= 0 && fault.component < shape.num_components(fault.blast_radius),
             "a fault must hit a component of the cluster");
   }
-  std::sort(faults.begin(), faults.end());
+  if (!std::is_sorted(faults.begin(), faults.end())) {
+    std::sort(faults.begin(), faults.end());
+  }
   return {shape, duration, std::move(faults)};
 }
 

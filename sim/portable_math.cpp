@@ -25,7 +25,8 @@ double polynomial(const std::array<double, N>& coefficients, double x) {
 }  // namespace
 
 double portable_log(double x) {
-  // x = m 2^e with m near 1; ln m = 2 artanh(s), s = (m - 1) / (m + 1), |s| < 0.1716.
+  // x = m 2^e with m near 1; ln m = 2 artanh(s) = 2 (s + s^3 / 3 + s^5 / 5 + ...) with
+  // s = (m - 1) / (m + 1), |s| < 0.1716; the series as two independent chains.
   int exponent = 0;
   double mantissa = std::frexp(x, &exponent);
   if (mantissa < 0x1.6a09e667f3bcdp-1) {  // sqrt(1/2)
@@ -33,19 +34,12 @@ double portable_log(double x) {
     --exponent;
   }
   const double s = (mantissa - 1.0) / (mantissa + 1.0);
-  constexpr std::array<double, 11> kSeries{1.0 / 23,
-                                           1.0 / 21,
-                                           1.0 / 19,
-                                           1.0 / 17,
-                                           1.0 / 15,
-                                           1.0 / 13,
-                                           1.0 / 11,
-                                           1.0 / 9,
-                                           1.0 / 7,
-                                           1.0 / 5,
-                                           1.0 / 3};
+  constexpr std::array<double, 5> kEven{1.0 / 19, 1.0 / 15, 1.0 / 11, 1.0 / 7, 1.0 / 3};
+  constexpr std::array<double, 5> kOdd{1.0 / 21, 1.0 / 17, 1.0 / 13, 1.0 / 9, 1.0 / 5};
   const double square = s * s;
-  const double tail = 2.0 * s * (square * polynomial(kSeries, square));
+  const double fourth = square * square;
+  const double series = polynomial(kEven, fourth) + square * polynomial(kOdd, fourth);
+  const double tail = 2.0 * s * (square * series);
   return exponent * kLn2High + (2.0 * s + (tail + exponent * kLn2Low));
 }
 
@@ -56,13 +50,15 @@ double portable_exp(double x) {
   if (x < -708.0) {
     return 0.0;
   }
-  // x = k ln 2 + r, |r| <= 0.347; Taylor series of e^r up to r^14 / 14!.
+  // x = k ln 2 + r, |r| <= 0.347; Taylor series of e^r up to r^13 / 13!, as two independent chains.
   const double k = std::floor(x * kInverseLn2 + 0.5);
   const double r = (x - k * kLn2High) - k * kLn2Low;
-  double sum = 1.0;
-  for (int n = 14; n >= 1; --n) {
-    sum = 1.0 + sum * r / n;
-  }
+  constexpr std::array<double, 7> kEven{
+      1.0 / 479001600, 1.0 / 3628800, 1.0 / 40320, 1.0 / 720, 1.0 / 24, 1.0 / 2, 1.0};
+  constexpr std::array<double, 7> kOdd{
+      1.0 / 6227020800, 1.0 / 39916800, 1.0 / 362880, 1.0 / 5040, 1.0 / 120, 1.0 / 6, 1.0};
+  const double square = r * r;
+  const double sum = polynomial(kEven, square) + r * polynomial(kOdd, square);
   return std::ldexp(sum, static_cast<int>(k));
 }
 

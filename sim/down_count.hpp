@@ -1,0 +1,55 @@
+#pragma once
+
+#include "sim/fault_timeline.hpp"
+#include "sim/sim_time.hpp"
+
+#include <cstdint>
+#include <vector>
+
+namespace runflat::sim {
+
+/// How many components of one level are down, as a step function of time over [0, duration).
+class DownCount {
+ public:
+  /// `num_down` from `begin` to the next step's begin.
+  struct Step {
+    SimTime begin{};
+    std::int32_t num_down = 0;
+
+    friend bool operator==(const Step&, const Step&) = default;
+  };
+
+  /// Counts a GPU while any fault holds it, and a node or domain while any fault holds one of its
+  /// GPUs. The timeline's duration and the level's number of components must be positive (`job` has
+  /// none down ever).
+  DownCount(const FaultTimeline& timeline, BlastRadius level);
+
+  [[nodiscard]] std::int32_t num_components() const { return num_components_; }
+  /// At least one step; the first begins at 0, and neighbours differ in `num_down`.
+  [[nodiscard]] const std::vector<Step>& steps() const { return steps_; }
+
+  [[nodiscard]] std::int32_t at(SimTime time) const;
+  /// Weighted by time.
+  [[nodiscard]] double mean() const;
+  [[nodiscard]] std::int32_t max() const;
+  /// The least number that is not exceeded for at least the fraction `q` of the time, 0 <= q <= 1.
+  [[nodiscard]] std::int32_t quantile(double q) const;
+  /// Fraction of the time with more than `num_down` down.
+  [[nodiscard]] double fraction_above(double num_down) const;
+
+  /// The same as an observer sees it who looks at time 0 and then every `interval`, and believes
+  /// the last look in between.
+  [[nodiscard]] DownCount sampled_every(SimTime interval) const;
+
+ private:
+  DownCount(std::vector<Step> steps, SimTime duration, std::int32_t num_components);
+
+  /// Time spent with each number of components down, in milliseconds; index is the number.
+  [[nodiscard]] std::vector<std::int64_t> time_at_each() const;
+
+  std::vector<Step> steps_;
+  SimTime duration_;
+  std::int32_t num_components_;
+};
+
+}  // namespace runflat::sim

@@ -1,0 +1,98 @@
+#include "sim/failure_model.hpp"
+
+#include "core/error.hpp"
+#include "core/reader.hpp"
+#include "sim/span_reader.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <limits>
+#include <optional>
+
+namespace runflat::sim {
+namespace {
+
+constexpr double kHighestRate = 1000.0;  // per node and day; more is a slip of the unit
+constexpr double kLargestScale = 1e6;
+
+double read_rate(ObjectReader& in, BlastRadius radius, const ClusterShape& shape) {
+  const std::optional<Reader> per_nodes = in.find("rate_per_1000_node_days");
+  const std::optional<Reader> per_gpu = in.find("rate_per_gpu_day");
+  const std::optional<Seconds> mtbf = find_span(in, "mtbf");
+  if (int{per_nodes.has_value()} + int{per_gpu.has_value()} + int{mtbf.has_value()} != 1) {
+    in.place().reject(
+        "expected exactly one of rate_per_1000_node_days, rate_per_gpu_day and mtbf_hours");
+  }
+  if (per_nodes) {
+    return per_nodes->number(0.0, kHighestRate * 1000.0) / 1000.0;
+  }
+  if (per_gpu) {
+    return per_gpu->number(0.0, kHighestRate) * shape.gpus_per_node;
+  }
+  const double components_per_node =
+      static_cast<double>(shape.num_components(radius)) / shape.num_nodes;
+  const double rate = components_per_node / Days{*mtbf}.count();
+  if (!(rate <= kHighestRate)) {
+    in.place().reject("expected a longer mtbf: a node would fail more than 1000 times a day");
+  }
+  return rate;
+}
+
+FailureClass read_failure_class(const Reader& place, const ClusterShape& shape) {
+  ObjectReader in = place.object();
+  FailureClass result;
+  result.name = in.at("name").text();
+  result.blast_radius =
+      static_cast<BlastRadius>(in.at("blast_radius").choice({"gpu", "node", "domain", "job"}));
+  result.rate_per_node_day = read_rate(in, result.blast_radius, shape);
+  result.arrival_shape = read_or(
+      in, "arrival_shape", 1.0, [](const Reader& value) { return value.number(0.1, 100.0); });
+  if (result.blast_radius != BlastRadius::job || in.find("repair")) {
+    result.repair = read_distribution(in.at("repair"));
+  }
+  result.detection = read_or(in, "detection", Detection::crash, [](const Reader& value) {
+    return static_cast<Detection>(value.choice({"crash", "hang"}));
+  });
+  in.finish();
+  return result;
+}
+
+}  // namespace
+
+double FailureModel::rate_per_node_day() const {
+  double sum = 0.0;
+  for (const FailureClass& failure_class : classes) {
+    sum += failure_class.rate_per_node_day;
+  }
+  return sum * scale;
+}
+
+Hours mean_time_between_faults(double rate_per_node_day, double num_nodes) {
+  const double per_day = rate_per_node_day * num_nodes;
+  return per_day > 0.0 ? Hours{24.0 / per_day} : Hours{std::numeric_limits<double>::infinity()};
+}
+
+FailureModel read_failure_model(const Reader& place, const ClusterShape& shape) {
+  require_valid(shape);
+  ObjectReader in = place.object();
+  FailureModel model;
+  model.scale = read_or(
+      in, "scale", 1.0, [](const Reader& value) { return value.number(0.0, kLargestScale); });
+  model.warm_up = find_span(in, "warm_up").value_or(Seconds::zero());
+  if (const std::optional<Reader> list = in.find("class")) {
+    for (const Reader& item : list->items()) {
+      FailureClass failure_class = read_failure_class(item, shape);
+      const auto same_name = [&](const FailureClass& other) {
+        return other.name == failure_class.name;
+      };
+      if (std::any_of(model.classes.begin(), model.classes.end(), same_name)) {
+        item.reject(fmt::format("expected a name of its own, {} is taken", failure_class.name));
+      }
+      model.classes.push_back(std::move(failure_class));
+    }
+  }
+  in.finish();
+  return model;
+}
+
+}  // namespace runflat::sim
