@@ -102,8 +102,11 @@ class JobLife {
     if (hit_active && mode_ != Mode::waiting) {
       adopt(next);
       interrupt(fault, Change::hardware_fault);
-    } else if (next.throughput >= operation_.throughput || mode_ == Mode::waiting) {
+    } else {
       adopt(next);
+      if (operation_.throughput <= 0.0 && mode_ != Mode::waiting) {
+        enter(Mode::waiting);
+      }
     }
   }
 

@@ -21,6 +21,7 @@ struct SiteCensus {
 /// How a policy runs on a census: which sites play at which TP degree, and how fast.
 struct Operation {
   double throughput = 0.0;           ///< tokens per second over the healthy job's; 0: cannot run
+  std::int32_t full_degree = 0;      ///< of the full sites: tp, unless the whole job is reduced
   std::int64_t num_full_sites = 0;   ///< healthy sites at the full degree
   std::int64_t num_spare_sites = 0;  ///< healthy sites held in reserve
   std::vector<std::int32_t> damaged_degrees;  ///< active ranks by census order; 0: site not used

@@ -10,7 +10,8 @@ SitePool::SitePool(const SiteShape& shape)
     : shape_(shape),
       down_(static_cast<std::size_t>(shape.cluster.num_gpus()), 0),
       domains_(static_cast<std::size_t>(shape.cluster.num_domains())),
-      degree_(static_cast<std::size_t>(shape.num_sites()), 0) {
+      degree_(static_cast<std::size_t>(shape.num_sites()), 0),
+      full_degree_(shape.tp) {
   require_valid(shape.cluster);
   require(shape.tp >= 1 && shape.tp <= shape.cluster.domain_size,
           "a TP group must fit into one NVLink domain");
@@ -100,7 +101,7 @@ void SitePool::update_sites(std::int32_t domain) {
         return num_lost(other) < lost || (num_lost(other) == lost && other > site);
       });
       damaged_.insert(place, site);
-    } else if (degree < shape_.tp) {
+    } else if (degree < full_degree_) {
       not_full_.insert(std::lower_bound(not_full_.begin(), not_full_.end(), site), site);
     }
   }
@@ -132,6 +133,7 @@ SiteCensus SitePool::job_census() const {
 void SitePool::apply(const Operation& operation) {
   require(operation.damaged_degrees.size() <= damaged_.size(),
           "an operation uses more damaged sites than there are");
+  set_full_degree(operation.full_degree);
   for (std::size_t i = 0; i < damaged_.size(); ++i) {
     set_role(damaged_[i], i < operation.damaged_degrees.size() ? operation.damaged_degrees[i] : 0);
   }
@@ -144,7 +146,7 @@ void SitePool::apply(const Operation& operation) {
     demote_full_sites(wanted - present);
   }
   for (std::int64_t extra = present - wanted; extra > 0; --extra) {
-    set_role(not_full_.front(), shape_.tp);
+    set_role(not_full_.front(), full_degree_);
     not_full_.erase(not_full_.begin());
   }
   for (std::size_t i = 0; i < not_full_.size(); ++i) {
@@ -152,9 +154,22 @@ void SitePool::apply(const Operation& operation) {
   }
 }
 
+void SitePool::set_full_degree(std::int32_t degree) {
+  if (degree == full_degree_ || degree == 0) {  // 0: the operation uses no full sites
+    return;
+  }
+  for (std::int32_t site = 0; site < shape_.num_sites(); ++site) {
+    if (degree_[static_cast<std::size_t>(site)] == full_degree_ && num_lost(site) == 0) {
+      set_role(site, degree);
+    }
+  }
+  full_degree_ = degree;
+}
+
 void SitePool::demote_full_sites(std::int64_t num) {
   for (auto site = static_cast<std::int32_t>(degree_.size()); num > 0 && site-- > 0;) {
-    if (degree_[static_cast<std::size_t>(site)] == shape_.tp) {
+    const auto index = static_cast<std::size_t>(site);
+    if (degree_[index] == full_degree_ && num_lost(site) == 0) {
       set_role(site, 0);
       not_full_.insert(std::lower_bound(not_full_.begin(), not_full_.end(), site), site);
       --num;

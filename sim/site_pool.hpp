@@ -53,6 +53,7 @@ class SitePool {
   void add_down(const Fault& fault, std::int32_t change);
   void update_sites(std::int32_t domain);
   void set_role(std::int32_t site, std::int32_t degree);
+  void set_full_degree(std::int32_t degree);
   void demote_full_sites(std::int64_t num);
   [[nodiscard]] bool is_active(std::int32_t gpu) const;
   [[nodiscard]] std::int32_t num_lost(std::int32_t site) const;
@@ -64,6 +65,7 @@ class SitePool {
   std::vector<std::int32_t> degree_;    // of every site: 0 when it plays no role
   std::vector<std::int32_t> damaged_;   // sites, most lost first, then by number
   std::vector<std::int32_t> not_full_;  // healthy sites below the full degree, ascending
+  std::int32_t full_degree_ = 0;
   std::int64_t num_failed_gpus_ = 0;
   std::int64_t num_active_gpus_ = 0;
 };

@@ -1,0 +1,168 @@
+#include "core/plan.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace runflat {
+namespace {
+
+template <typename IdType>
+Value ids_to_value(const std::vector<IdType>& ids) {
+  Value::Array numbers;
+  numbers.reserve(ids.size());
+  for (const IdType id : ids) {
+    numbers.emplace_back(id.value());
+  }
+  return numbers;
+}
+
+template <typename IdType>
+std::vector<IdType> read_ids(const Reader& in, std::int64_t num) {
+  std::vector<IdType> ids;
+  for (const std::int64_t number : in.integers(0, num - 1)) {
+    ids.push_back(IdType(number));
+  }
+  return ids;
+}
+
+Value cells_to_value(const ParallelLayout& layout) {
+  Value::Array cells;
+  for (std::size_t index = 0; index < layout.cells().size(); ++index) {
+    const CellId id = layout.cell_id(index);
+    const Cell& cell = layout.cells()[index];
+    cells.emplace_back(Value::Object{{"dp", id.dp.value()},
+                                     {"cp", id.cp.value()},
+                                     {"pp", id.pp.value()},
+                                     {"gpus", ids_to_value(cell.slots)},
+                                     {"inactive", Value::array_of(cell.inactive)}});
+  }
+  return cells;
+}
+
+/// The cells in the order that ParallelLayout::from_cells wants.
+std::vector<Cell> read_cells(const Reader& in,
+                             const ParallelSizes& sizes,
+                             const ClusterSpec& cluster) {
+  const auto num_cells = static_cast<std::size_t>(sizes.dp * sizes.cp * sizes.pp);
+  const std::vector<Reader> items = in.items();
+  if (items.size() != num_cells) {
+    in.reject(fmt::format("expected {} cells, found {}", num_cells, items.size()));
+  }
+  std::vector<Cell> cells(num_cells);
+  for (const Reader& item : items) {
+    ObjectReader members = item.object();
+    const std::int64_t dp = members.at("dp").integer(0, sizes.dp - 1);
+    const std::int64_t cp = members.at("cp").integer(0, sizes.cp - 1);
+    const std::int64_t pp = members.at("pp").integer(0, sizes.pp - 1);
+    Cell& cell = cells[static_cast<std::size_t>(dp + sizes.dp * (cp + sizes.cp * pp))];
+    if (!cell.slots.empty()) {
+      item.reject(fmt::format("cell (dp {}, cp {}, pp {}) appears twice", dp, cp, pp));
+    }
+    cell.slots = read_ids<GpuId>(members.at("gpus"), cluster.num_gpus());
+    cell.inactive = members.at("inactive").integers(0, sizes.tp - 1);
+    members.finish();
+  }
+  return cells;
+}
+
+ParallelLayout read_layout(const Reader& in, const ClusterSpec& cluster) {
+  ObjectReader members = in.object();
+  const ParallelSizes sizes = read_sizes(members.at("sizes"));
+  if (sizes.num_ranks() > cluster.num_gpus()) {
+    in.reject(
+        fmt::format("{} ranks do not fit onto {} GPUs", sizes.num_ranks(), cluster.num_gpus()));
+  }
+  std::vector<Cell> cells = read_cells(members.at("cells"), sizes, cluster);
+  members.finish();
+  try {
+    return ParallelLayout::from_cells(sizes, std::move(cells));
+  } catch (const InvalidArgument& error) {
+    in.reject(error.what());
+  }
+}
+
+std::vector<ReplicaShare> read_replicas(const Reader& in, std::int64_t dp) {
+  std::vector<ReplicaShare> shares;
+  for (const Reader& item : in.items()) {
+    ObjectReader members = item.object();
+    shares.push_back({.num_microbatches = members.at("num_microbatches").integer(1),
+                      .power = members.at("power").positive_number()});
+    members.finish();
+  }
+  if (static_cast<std::int64_t>(shares.size()) != dp) {
+    in.reject(fmt::format("expected {} replicas, found {}", dp, shares.size()));
+  }
+  return shares;
+}
+
+void check_plan(const Plan& plan, const Reader& in) {
+  for (const Cell& cell : plan.layout.cells()) {
+    for (const GpuId gpu : cell.active()) {
+      if (std::binary_search(plan.failed.begin(), plan.failed.end(), gpu)) {
+        in.reject(fmt::format("gpu{} has failed and plays a rank", gpu.value()));
+      }
+      if (plan.cluster.domain_of(gpu) != plan.cluster.domain_of(cell.slots.front())) {
+        in.reject(fmt::format("the TP group of gpu{} spans NVLink domains", gpu.value()));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::int64_t Plan::global_batch_size() const {
+  std::int64_t sequences = 0;
+  for (const ReplicaShare& share : replicas) {
+    sequences += share.num_microbatches * micro_batch_size;
+  }
+  return sequences;
+}
+
+Value to_value(const Plan& plan) {
+  Value::Array replicas;
+  for (const ReplicaShare& share : plan.replicas) {
+    replicas.emplace_back(
+        Value::Object{{"num_microbatches", share.num_microbatches}, {"power", share.power}});
+  }
+  return Value::Object{{"schema", kPlanSchema},
+                       {"policy", plan.policy},
+                       {"reasons", Value::array_of(plan.reasons)},
+                       {"cluster", to_value(plan.cluster)},
+                       {"model", to_value(plan.model)},
+                       {"layout",
+                        Value::Object{{"sizes", to_value(plan.layout.sizes())},
+                                      {"cells", cells_to_value(plan.layout)}}},
+                       {"micro_batch_size", plan.micro_batch_size},
+                       {"replicas", std::move(replicas)},
+                       {"failed", ids_to_value(plan.failed)},
+                       {"spare_domains", ids_to_value(plan.spare_domains)}};
+}
+
+Plan read_plan(const Reader& in) {
+  ObjectReader members = in.object();
+  const Reader schema = members.at("schema");
+  if (schema.integer() != kPlanSchema) {
+    schema.fail(fmt::format("schema {}", kPlanSchema));
+  }
+  Plan plan;
+  plan.policy = members.at("policy").text();
+  for (const Reader& reason : members.at("reasons").items()) {
+    plan.reasons.push_back(reason.text());
+  }
+  plan.cluster = read_cluster(members.at("cluster"));
+  plan.model = read_model(members.at("model"));
+  plan.layout = read_layout(members.at("layout"), plan.cluster);
+  plan.micro_batch_size = members.at("micro_batch_size").integer(1, 1 << 24);
+  plan.replicas = read_replicas(members.at("replicas"), plan.layout.sizes().dp);
+  plan.failed = read_ids<GpuId>(members.at("failed"), plan.cluster.num_gpus());
+  plan.spare_domains = read_ids<DomainId>(members.at("spare_domains"), plan.cluster.num_domains());
+  members.finish();
+  std::sort(plan.failed.begin(), plan.failed.end());
+  std::sort(plan.spare_domains.begin(), plan.spare_domains.end());
+  check_plan(plan, in);
+  return plan;
+}
+
+}  // namespace runflat
