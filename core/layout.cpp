@@ -72,6 +72,29 @@ void for_each_nominal(const ParallelSizes& sizes, Visit visit) {
   }
 }
 
+/// Ranks between a stage and the next, for the dense layers or for the experts.
+std::int64_t pipeline_stride(const std::vector<std::string>& names,
+                             const ParallelSizes& sizes,
+                             bool of_experts) {
+  const std::int64_t stage = sizes.tp * sizes.cp * sizes.dp;
+  std::int64_t stride = 1;
+  for (const std::string& name : names) {
+    if (name == "pp") {
+      break;
+    }
+    if (name == "tp") {
+      stride *= of_experts ? sizes.etp : sizes.tp;
+    } else if (name == "cp") {
+      stride *= of_experts ? 1 : sizes.cp;
+    } else if (name == "ep") {
+      stride *= of_experts ? sizes.ep : 1;
+    } else if (name == "dp") {
+      stride *= of_experts ? stage / (sizes.etp * sizes.ep) : sizes.dp;
+    }
+  }
+  return stride;
+}
+
 std::size_t index_of(const ParallelSizes& sizes, CellId id) {
   require(id.dp.value() >= 0 && id.dp.value() < sizes.dp && id.cp.value() >= 0 &&
               id.cp.value() < sizes.cp && id.pp.value() >= 0 && id.pp.value() < sizes.pp,
@@ -146,6 +169,13 @@ std::optional<Infeasible> check_sizes(const ParallelSizes& sizes) {
         sizes.order,
         stage / (sizes.ep * sizes.etp),
         sizes.dp)};
+  }
+  if (sizes.pp > 1 && pipeline_stride(names, sizes, false) != pipeline_stride(names, sizes, true)) {
+    return Infeasible{fmt::format(
+        "order '{}' gives experts (etp {}, ep {}) other pipelines than the dense layers",
+        sizes.order,
+        sizes.etp,
+        sizes.ep)};
   }
   return std::nullopt;
 }
