@@ -27,14 +27,13 @@ bool is_message(const ScheduleOp& op) {
 }
 
 /// What has happened to one (microbatch, virtual stage) on one stage: a set of bits.
-enum Progress : unsigned {
-  kReceived = 1,
-  kForwarded = 2,
-  kSent = 4,
-  kGradientReceived = 8,
-  kBackwarded = 16,
-  kGradientSent = 32,
-};
+using Progress = unsigned;
+constexpr Progress kReceived = 1;
+constexpr Progress kForwarded = 2;
+constexpr Progress kSent = 4;
+constexpr Progress kGradientReceived = 8;
+constexpr Progress kBackwarded = 16;
+constexpr Progress kGradientSent = 32;
 
 /// Whether the ops of one stage, by themselves, do everything once and in a possible order.
 class StageChecker {
@@ -79,10 +78,10 @@ class StageChecker {
   [[nodiscard]] bool is_last(int vp_stage) const {
     return stage_ == shape_.num_stages - 1 && vp_stage == shape_.num_vp_stages - 1;
   }
-  [[nodiscard]] unsigned inputs(int vp_stage) const {
+  [[nodiscard]] Progress inputs(int vp_stage) const {
     return (is_first(vp_stage) ? 0U : kReceived) | (is_last(vp_stage) ? 0U : kGradientReceived);
   }
-  [[nodiscard]] unsigned outputs(int vp_stage) const {
+  [[nodiscard]] Progress outputs(int vp_stage) const {
     return (is_last(vp_stage) ? 0U : kSent) | (is_first(vp_stage) ? 0U : kGradientSent);
   }
 
@@ -117,12 +116,12 @@ class StageChecker {
   }
 
   /// Adds `step` to what has been done, if `needed` has been and `step` has not.
-  [[nodiscard]] bool advance(const ScheduleOp& op, Progress step, unsigned needed) {
+  [[nodiscard]] bool advance(const ScheduleOp& op, Progress step, Progress needed) {
     if (op.microbatch < 0 || op.microbatch >= shape_.num_microbatches || op.vp_stage < 0 ||
         op.vp_stage >= shape_.num_vp_stages) {
       return false;
     }
-    unsigned& done = done_[count(op.microbatch) * count(shape_.num_vp_stages) + count(op.vp_stage)];
+    Progress& done = done_[count(op.microbatch) * count(shape_.num_vp_stages) + count(op.vp_stage)];
     if ((done & step) != 0 || (done & needed) != needed) {
       return false;
     }
@@ -163,7 +162,7 @@ class StageChecker {
 
   PipelineShape shape_;
   int stage_;
-  std::vector<unsigned> done_;
+  std::vector<Progress> done_;
   std::vector<int> num_backwards_;
   std::vector<std::pair<int, int>> reduced_;
   bool optimizer_done_ = false;
