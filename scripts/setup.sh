@@ -39,11 +39,16 @@ install_packages() {
   fi
   command -v apt-get >/dev/null || fail "missing, and no apt-get to install it:" $missing
   echo "setup: installing" $missing
-  "${as_root[@]}" apt-get update -qq || fail "apt-get update failed; needed are:" $missing
-  for package in $missing; do names+=("$(available "$package")"); done
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends "${names[@]}" >/dev/null ||
-    fail "apt-get could not install:" "${names[@]}"
+  mkdir -p build
+  {
+    "${as_root[@]}" apt-get update -qq
+    for package in $missing; do names+=("$(available "$package")"); done
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends "${names[@]}"
+  } >build/apt.log 2>&1 </dev/null || {
+    cat build/apt.log >&2
+    fail "apt-get could not install:" $missing
+  }
   missing=$(missing_packages)
   [ -z "$missing" ] || fail "installed, but still not usable:" $missing
 }
