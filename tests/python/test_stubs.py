@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from runflat import _core
@@ -11,20 +12,29 @@ from runflat import _core
 ROOT = Path(__file__).parents[2]
 
 
-def stub_names() -> set[str]:
-    tree = ast.parse((ROOT / "python/runflat/_core.pyi").read_text())
-    names = set()
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            names.add(node.name)
+def stub_members(body: list[ast.stmt]) -> dict[str, list[ast.stmt]]:
+    """The public names that a stub declares, and what a class declares below its name."""
+    members = {}
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            members[node.name] = node.body
+        elif isinstance(node, ast.FunctionDef):
+            members[node.name] = []
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names.add(node.target.id)
-    return names
+            members[node.target.id] = []
+    return {name: below for name, below in members.items() if not name.startswith("_")}
+
+
+def public(names: Iterable[str]) -> set[str]:
+    return {name for name in names if not name.startswith("_")}
 
 
 def test_the_stub_names_what_the_module_has() -> None:
-    present = {name for name in dir(_core) if not name.startswith("_")} | {"__version__"}
-    assert stub_names() == present
+    stub = stub_members(ast.parse((ROOT / "python/runflat/_core.pyi").read_text()).body)
+    assert set(stub) == public(dir(_core))
+    for name, below in stub.items():
+        if below:
+            assert set(stub_members(below)) == public(vars(getattr(_core, name))), name
 
 
 def test_the_package_and_the_build_have_one_version() -> None:
