@@ -87,7 +87,7 @@ std::vector<ReplicaShare> read_replicas(const Reader& in, std::int64_t dp) {
   std::vector<ReplicaShare> shares;
   for (const Reader& item : in.items()) {
     ObjectReader members = item.object();
-    shares.push_back({.num_microbatches = members.at("num_microbatches").integer(1),
+    shares.push_back({.num_microbatches = members.at("num_microbatches").integer(1, 1 << 30),
                       .power = members.at("power").positive_number()});
     members.finish();
   }
@@ -115,7 +115,7 @@ void check_plan(const Plan& plan, const Reader& in) {
 std::int64_t Plan::global_batch_size() const {
   std::int64_t sequences = 0;
   for (const ReplicaShare& share : replicas) {
-    sequences += share.num_microbatches * micro_batch_size;
+    sequences += share.num_microbatches * training.micro_batch_size;
   }
   return sequences;
 }
@@ -134,7 +134,7 @@ Value to_value(const Plan& plan) {
                        {"layout",
                         Value::Object{{"sizes", to_value(plan.layout.sizes())},
                                       {"cells", cells_to_value(plan.layout)}}},
-                       {"micro_batch_size", plan.micro_batch_size},
+                       {"training", to_value(plan.training)},
                        {"replicas", std::move(replicas)},
                        {"failed", ids_to_value(plan.failed)},
                        {"spare_domains", ids_to_value(plan.spare_domains)}};
@@ -154,7 +154,7 @@ Plan read_plan(const Reader& in) {
   plan.cluster = read_cluster(members.at("cluster"));
   plan.model = read_model(members.at("model"));
   plan.layout = read_layout(members.at("layout"), plan.cluster);
-  plan.micro_batch_size = members.at("micro_batch_size").integer(1, 1 << 24);
+  plan.training = read_training(members.at("training"));
   plan.replicas = read_replicas(members.at("replicas"), plan.layout.sizes().dp);
   plan.failed = read_ids<GpuId>(members.at("failed"), plan.cluster.num_gpus());
   plan.spare_domains = read_ids<DomainId>(members.at("spare_domains"), plan.cluster.num_domains());

@@ -4,6 +4,7 @@
 #include "core/layout.hpp"
 #include "core/model.hpp"
 #include "core/reader.hpp"
+#include "core/training.hpp"
 #include "core/value.hpp"
 
 #include <cstdint>

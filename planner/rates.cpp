@@ -42,17 +42,17 @@ class RateFinder {
     if (!fits(degree, job_.num_microbatches, most, limit)) {
       return largest_batch(degree, most, limit);
     }
-    double low = 1.0;
+    if (fits(degree, job_.num_microbatches, 1.0, limit)) {
+      return {.num_microbatches = job_.num_microbatches, .share = 1.0, .power = 1.0};
+    }
+    double low = 1.0;  // too slow
     double high = most;
     constexpr int kHalvings = 20;  // to a millionth of the nominal power
-    for (int i = 0; i < kHalvings && !fits(degree, job_.num_microbatches, low, limit); ++i) {
+    for (int i = 0; i < kHalvings; ++i) {
       const double middle = 0.5 * (low + high);
       (fits(degree, job_.num_microbatches, middle, limit) ? high : low) = middle;
     }
-    const bool without_boost = fits(degree, job_.num_microbatches, 1.0, limit);
-    return {.num_microbatches = job_.num_microbatches,
-            .share = 1.0,
-            .power = without_boost ? 1.0 : high};
+    return {.num_microbatches = job_.num_microbatches, .share = 1.0, .power = high};
   }
 
  private:
