@@ -30,7 +30,7 @@ struct Plan {
   ClusterSpec cluster;
   ModelSpec model;
   ParallelLayout layout = ParallelLayout::uniform({});
-  std::int64_t micro_batch_size = 1;
+  TrainingSpec training;                ///< global_batch_size is that of the undamaged job
   std::vector<ReplicaShare> replicas;   ///< by dp rank
   std::vector<GpuId> failed;            ///< down when the plan was made, ascending
   std::vector<DomainId> spare_domains;  ///< healthy reserve, ascending
