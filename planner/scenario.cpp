@@ -1,0 +1,188 @@
+#include "planner/scenario.hpp"
+
+#include "sim/span_reader.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <limits>
+
+namespace runflat::planner {
+namespace {
+
+constexpr std::int64_t kSchema = 1;
+
+void read_span_or_keep(ObjectReader& in, std::string_view stem, Seconds& span) {
+  if (const std::optional<Seconds> found = sim::find_span(in, stem)) {
+    span = *found;
+  }
+}
+
+CheckpointSpec read_checkpoint(const Reader& in) {
+  ObjectReader members = in.object();
+  CheckpointSpec checkpoint;
+  read_span_or_keep(members, "cost", checkpoint.cost);
+  checkpoint.interval = sim::find_span(members, "interval");
+  read_span_or_keep(members, "longest_interval", checkpoint.longest_interval);
+  members.finish();
+  if (checkpoint.longest_interval.count() <= 0.0 ||
+      (checkpoint.interval && checkpoint.interval->count() <= 0.0)) {
+    in.reject("a checkpoint interval must be above 0");
+  }
+  return checkpoint;
+}
+
+RecoverySpec read_recovery(const Reader& in) {
+  ObjectReader members = in.object();
+  RecoverySpec recovery;
+  read_span_or_keep(members, "detect_crash", recovery.detect_crash);
+  read_span_or_keep(members, "detect_hang", recovery.detect_hang);
+  read_span_or_keep(members, "restart", recovery.restart);
+  read_span_or_keep(members, "spare_swap", recovery.spare_swap);
+  read_span_or_keep(members, "rejoin", recovery.rejoin);
+  read_span_or_keep(members, "quiesce", recovery.quiesce);
+  read_span_or_keep(members, "communicator_base", recovery.communicator_base);
+  read_span_or_keep(members, "communicator_per_doubling", recovery.communicator_per_doubling);
+  read_span_or_keep(members, "state_copy_base", recovery.state_copy_base);
+  recovery.state_copy_GBps =
+      read_or(members, "state_copy_GBps", recovery.state_copy_GBps, &Reader::positive_number);
+  read_span_or_keep(members, "warm_up", recovery.warm_up);
+  recovery.peer_state = read_or(members, "peer_state", recovery.peer_state, &Reader::boolean);
+  members.finish();
+  return recovery;
+}
+
+PowerSpec read_power(const Reader& in) {
+  const auto multiple = [](const Reader& item) { return item.number(1.0, 2.0); };
+  ObjectReader members = in.object();
+  PowerSpec power;
+  power.max_boost = read_or(members, "max_boost", power.max_boost, multiple);
+  power.rack_headroom = read_or(members, "rack_headroom", power.rack_headroom, multiple);
+  members.finish();
+  return power;
+}
+
+std::array<std::int64_t, kAllPolicies.size()> read_policies(const Reader& in) {
+  ObjectReader members = in.object();
+  std::array<std::int64_t, kAllPolicies.size()> spares{};
+  for (const PolicyKind policy : kAllPolicies) {
+    if (const std::optional<Reader> table = members.find(to_string(policy))) {
+      ObjectReader settings = table->object();
+      spares[static_cast<std::size_t>(policy)] = settings.at("spare_domains").integer(0, 1 << 20);
+      settings.finish();
+    }
+  }
+  members.finish();
+  return spares;
+}
+
+void check_layout(const Scenario& scenario, const Reader& in) {
+  const ClusterSpec& cluster = scenario.cluster;
+  const ParallelSizes& layout = scenario.layout;
+  if (layout.tp > cluster.domain_size) {
+    in.reject(
+        fmt::format("tensor_model_parallel_size {} is larger than the NVLink domain of {} GPUs",
+                    layout.tp,
+                    cluster.domain_size));
+  }
+  const std::int64_t sites = cluster.num_domains() * scenario.sites_per_domain();
+  if (scenario.num_job_sites() > sites) {
+    in.reject(fmt::format(
+        "cp {} * pp {} * dp {} = {} TP groups, and the cluster has room for {} of {} GPUs",
+        layout.cp,
+        layout.pp,
+        layout.dp,
+        scenario.num_job_sites(),
+        sites,
+        layout.tp));
+  }
+}
+
+void check_model(const Scenario& scenario, const Reader& in) {
+  const ModelSpec& model = scenario.model;
+  const ParallelSizes& layout = scenario.layout;
+  if (model.num_attention_heads % layout.tp != 0) {
+    in.reject(
+        fmt::format("num_attention_heads {} is not divisible by tensor_model_parallel_size {}",
+                    model.num_attention_heads,
+                    layout.tp));
+  }
+  if (model.num_query_groups % layout.tp != 0 && layout.tp % model.num_query_groups != 0) {
+    in.reject(
+        fmt::format("num_query_groups {} and tensor_model_parallel_size {}: one must divide "
+                    "the other",
+                    model.num_query_groups,
+                    layout.tp));
+  }
+  if (layout.pp * layout.vpp > model.num_layers) {
+    in.reject(fmt::format("pp {} * vpp {} stages are more than num_layers {}",
+                          layout.pp,
+                          layout.vpp,
+                          model.num_layers));
+  }
+  if (model.num_experts > 0 && model.num_experts % layout.ep != 0) {
+    in.reject(fmt::format("num_experts {} is not divisible by expert_model_parallel_size {}",
+                          model.num_experts,
+                          layout.ep));
+  }
+}
+
+void check_batch(const Scenario& scenario, const Reader& in) {
+  const std::int64_t slice = scenario.training.micro_batch_size * scenario.layout.dp;
+  if (scenario.training.global_batch_size % slice != 0) {
+    in.reject(fmt::format(
+        "global_batch_size {} is not divisible by micro_batch_size {} * data_parallel_size {}",
+        scenario.training.global_batch_size,
+        scenario.training.micro_batch_size,
+        scenario.layout.dp));
+  }
+}
+
+}  // namespace
+
+std::int64_t Scenario::most_spares() const {
+  return *std::max_element(spare_domains.begin(), spare_domains.end());
+}
+
+sim::ClusterShape Scenario::shape_with_spares(std::int64_t num_spare_domains) const {
+  const std::int64_t gpus = cluster.num_gpus() + num_spare_domains * cluster.domain_size;
+  const std::int64_t nodes = (gpus + cluster.gpus_per_node - 1) / cluster.gpus_per_node;
+  return {.num_nodes = static_cast<std::int32_t>(nodes),
+          .gpus_per_node = static_cast<std::int32_t>(cluster.gpus_per_node),
+          .domain_size = static_cast<std::int32_t>(cluster.domain_size)};
+}
+
+Scenario read_scenario(const Reader& in) {
+  ObjectReader members = in.object();
+  const Reader schema = members.at("schema");
+  if (schema.integer() != kSchema) {
+    schema.fail(fmt::format("schema {}", kSchema));
+  }
+  Scenario scenario;
+  scenario.name = members.at("name").text();
+  scenario.description = members.at("description").text();
+  const Reader cluster = members.at("cluster");
+  scenario.cluster = read_cluster(cluster);
+  scenario.software_release = read_or(members, "software_release", std::string(), &Reader::text);
+  const Reader model = members.at("model");
+  scenario.model = read_model(model);
+  const Reader layout = members.at("layout");
+  scenario.layout = read_sizes(layout);
+  const Reader training = members.at("training");
+  scenario.training = read_training(training);
+  scenario.duration = sim::read_positive_span(members, "duration");
+  scenario.failures =
+      sim::read_failure_model(members.at("failures"), scenario.shape_with_spares(0));
+  scenario.checkpoint = read_or(members, "checkpoint", CheckpointSpec{}, read_checkpoint);
+  scenario.recovery = read_or(members, "recovery", RecoverySpec{}, read_recovery);
+  scenario.power = read_or(members, "power", PowerSpec{}, read_power);
+  scenario.spare_domains = read_or(members, "policies", scenario.spare_domains, read_policies);
+  scenario.usd_per_gpu_hour = read_or(
+      members, "usd_per_gpu_hour", 0.0, [](const Reader& item) { return item.number(0.0); });
+  members.finish();
+  check_layout(scenario, layout);
+  check_model(scenario, layout);
+  check_batch(scenario, training);
+  return scenario;
+}
+
+}  // namespace runflat::planner

@@ -1,0 +1,86 @@
+#pragma once
+
+#include "core/cluster.hpp"
+#include "core/error.hpp"
+#include "core/layout.hpp"
+#include "core/model.hpp"
+#include "core/reader.hpp"
+#include "core/training.hpp"
+#include "core/units.hpp"
+#include "planner/policy.hpp"
+#include "sim/failure_model.hpp"
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace runflat::planner {
+
+/// Blocking checkpoints.
+struct CheckpointSpec {
+  Seconds cost{20.0};
+  std::optional<Seconds> interval;  ///< none: Young's for the failures that roll the policy back
+  Seconds longest_interval{3600.0};
+};
+
+/// What recovery takes. Defaults: reference values of published systems, see the README.
+struct RecoverySpec {
+  Seconds detect_crash{5.0};
+  Seconds detect_hang{60.0};
+  Seconds restart{600.0};           ///< requeue, start, load the checkpoint, warm up
+  Seconds spare_swap{300.0};        ///< a spare domain takes over in place
+  Seconds rejoin{180.0};            ///< a repaired replica is let in
+  Seconds quiesce{0.5};             ///< stop and abort what is in flight
+  Seconds communicator_base{0.69};  ///< base + per_doubling * log2(ranks)
+  Seconds communicator_per_doubling{0.132};
+  Seconds state_copy_base{1.0};  ///< + bytes / bandwidth
+  double state_copy_GBps = 25.0;
+  Seconds warm_up{12.7};
+  /// Every piece of state lives on two DP ranks (plain DP, or ZeRO-1 with buddies), so that losing
+  /// GPUs loses no committed step. Without it every policy goes back to the last checkpoint.
+  bool peer_state = true;
+};
+
+struct PowerSpec {
+  double max_boost = 1.3;
+  double rack_headroom = 1.0;
+};
+
+/// A question to the planner: hardware, job, failures, and what is to be done about them.
+struct Scenario {
+  std::string name;
+  std::string description;
+  ClusterSpec cluster;
+  std::string software_release;  ///< of the hardware parameters; empty: the GPU's default
+  ModelSpec model;
+  ParallelSizes layout;
+  TrainingSpec training;
+  Days duration{};
+  sim::FailureModel failures;
+  CheckpointSpec checkpoint;
+  RecoverySpec recovery;
+  PowerSpec power;
+  std::array<std::int64_t, kAllPolicies.size()> spare_domains{};  ///< by policy, beside the cluster
+  double usd_per_gpu_hour = 0.0;
+
+  [[nodiscard]] std::int64_t sites_per_domain() const { return cluster.domain_size / layout.tp; }
+  [[nodiscard]] std::int64_t num_job_sites() const { return layout.cp * layout.pp * layout.dp; }
+  [[nodiscard]] std::int64_t num_microbatches() const {
+    return training.global_batch_size / (training.micro_batch_size * layout.dp);
+  }
+  [[nodiscard]] std::int64_t spares_of(PolicyKind policy) const {
+    return spare_domains[static_cast<std::size_t>(policy)];
+  }
+  [[nodiscard]] std::int64_t most_spares() const;
+  /// The cluster with a policy's spare domains: whole nodes, so that the last may be a part.
+  [[nodiscard]] sim::ClusterShape shape_with_spares(std::int64_t num_spare_domains) const;
+};
+
+/// Reads `schema = 1` and the tables cluster, model, layout, training, failures, checkpoint,
+/// recovery, power, policies.<policy>.spare_domains. ParseError for anything wrong by itself or
+/// against another key: a TP group larger than the NVLink domain, more GPUs than the cluster has, a
+/// batch that the replicas cannot share evenly, heads or layers that do not divide.
+[[nodiscard]] Scenario read_scenario(const Reader& in);
+
+}  // namespace runflat::planner
