@@ -254,3 +254,85 @@ TEST_CASE("impossible rates and shapes are refused", "[sim][fault_sampler]") {
   CHECK_THROWS_AS(sample({.classes = {poisson_class(2.0), poisson_class(-1.0)}}, Days{3}, 0),
                   InvalidArgument);
 }
+
+namespace {
+
+/// 32,768 GPUs over 15 days at the Llama-3 rate, 419 faults in 54 days of 16,384 GPUs: 78 %
+/// hardware with the given repair, 22 % software repaired in 3 h (reference/ntp.md R6 and
+/// section 2.3).
+struct PaperProcess {
+  double repair_days;
+  double scale;
+  Days warm_up{};
+
+  struct Result {
+    std::vector<double> peak;
+    std::vector<double> mean;
+    std::vector<double> fraction_above;  // of the time, with more than 0.1 % of the GPUs down
+  };
+
+  [[nodiscard]] Result run() const {
+    const ClusterShape shape{.num_nodes = 4096, .gpus_per_node = 8, .domain_size = 32};
+    const double rate = 419.0 / 54.0 / 2048.0;
+    const FailureModel model{.classes = {{.name = "hardware",
+                                          .rate_per_node_day = 0.78 * rate,
+                                          .repair = Distribution::constant(Days{repair_days})},
+                                         {.name = "software",
+                                          .rate_per_node_day = 0.22 * rate,
+                                          .repair = Distribution::constant(Hours{3})}},
+                             .scale = scale,
+                             .warm_up = warm_up};
+    Result result;
+    for (std::uint32_t trial = 0; trial < 600; ++trial) {
+      const FaultTimeline timeline =
+          sample_faults(model, shape, to_sim_time(Days{15}), 2024, trial);
+      const DownCount hourly =
+          DownCount{timeline, BlastRadius::gpu}.sampled_every(to_sim_time(Hours{1}));
+      result.peak.push_back(hourly.max());
+      result.mean.push_back(hourly.mean());
+      result.fraction_above.push_back(hourly.fraction_above(0.001 * shape.num_gpus()));
+    }
+    return result;
+  }
+};
+
+double sample_quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1))];
+}
+
+/// Five standard errors of a sample median of a roughly normal law, and the rounding of the
+/// reference.
+double median_error(const std::vector<double>& values) {
+  return 5.0 * 1.2533 * estimate(values).standard_error + 0.5;
+}
+
+}  // namespace
+
+TEST_CASE("a cold start of the paper's failure process has the reference's peaks and fractions",
+          "[sim][fault_sampler][golden]") {
+  const auto five = PaperProcess{.repair_days = 5, .scale = 1}.run();
+  CHECK(estimate(five.fraction_above).agrees_with(0.820, 0.0005));
+  CHECK(estimate(five.mean).agrees_with(51, 0.5));
+  CHECK(std::abs(sample_quantile(five.peak, 0.5) - 73) < median_error(five.peak));
+  CHECK(std::abs(sample_quantile(five.peak, 0.05) - 63) < median_error(five.peak));
+  CHECK(std::abs(sample_quantile(five.peak, 0.95) - 84) < median_error(five.peak));
+
+  const auto three = PaperProcess{.repair_days = 3, .scale = 1}.run();
+  CHECK(estimate(three.fraction_above).agrees_with(0.632, 0.0005));
+  CHECK(std::abs(sample_quantile(three.peak, 0.5) - 47) < median_error(three.peak));
+}
+
+TEST_CASE("three times the rate gives the reference's peaks", "[sim][fault_sampler][golden]") {
+  const auto three = PaperProcess{.repair_days = 3, .scale = 3}.run();
+  CHECK(std::abs(sample_quantile(three.peak, 0.5) - 129) < median_error(three.peak));
+  const auto five = PaperProcess{.repair_days = 5, .scale = 3}.run();
+  CHECK(std::abs(sample_quantile(five.peak, 0.5) - 204) < median_error(five.peak));
+}
+
+TEST_CASE("a warm start has the reference's steady state", "[sim][fault_sampler][golden]") {
+  const auto five = PaperProcess{.repair_days = 5, .scale = 1, .warm_up = Days{5}}.run();
+  CHECK(estimate(five.mean).agrees_with(60.8, 0.05));
+  const auto three = PaperProcess{.repair_days = 3, .scale = 1, .warm_up = Days{3}}.run();
+  CHECK(estimate(three.mean).agrees_with(36.7, 0.05));
+}
