@@ -18,6 +18,9 @@ ClusterSpec read_cluster(const Reader& in) {
   cluster.domain_size = read_or(members, "domain_size", cluster.gpus_per_node, count);
   cluster.domains_per_rack = read_or(members, "domains_per_rack", cluster.domains_per_rack, count);
   members.finish();
+  if (cluster.num_gpus() > kMost) {
+    in.reject(fmt::format("{} GPUs, expected at most {}", cluster.num_gpus(), kMost));
+  }
   const std::int64_t larger = std::max(cluster.domain_size, cluster.gpus_per_node);
   const std::int64_t smaller = std::min(cluster.domain_size, cluster.gpus_per_node);
   if (larger % smaller != 0) {

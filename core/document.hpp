@@ -9,8 +9,9 @@
 namespace runflat {
 
 /// The one place that knows TOML and JSON. `file` is the name that errors carry.
-/// All throw ParseError with line and column where the text is not well formed, holds a key twice,
-/// is not UTF-8, nests deeper than 100 levels, or has an integer beyond 64 bits.
+/// All throw ParseError with the place (line and column, or key path) where the text is not well
+/// formed, holds a key twice, is not UTF-8, nests deeper than 100 levels, or has an integer beyond
+/// 64 bits. TOML's tables come with their keys in alphabetical order.
 [[nodiscard]] Value parse_json(std::string_view text, std::string_view file);
 [[nodiscard]] Value parse_toml(std::string_view text, std::string_view file);
 

@@ -16,6 +16,7 @@ class InvalidArgument : public std::invalid_argument {
 
 /// Bad input by a person. The text names the file, the key path or row, and what was expected:
 /// `small.toml: cluster.num_nodes: expected an integer of at least 1, found -3`.
+/// Control characters are written as `\x0a`, so that it is always one line.
 class ParseError : public std::runtime_error {
  public:
   ParseError(std::string_view file, std::string_view where, std::string_view what);

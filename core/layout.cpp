@@ -8,6 +8,8 @@
 namespace runflat {
 namespace {
 
+constexpr std::int64_t kMostRanks = 1 << 24;
+
 /// The axes of a dense layout. Expert parallelism is another view of the same ranks, so that `ep`
 /// in an order string has size 1 here.
 enum class Axis : std::size_t { tp, cp, dp, pp };
@@ -152,6 +154,16 @@ std::optional<Infeasible> check_sizes(const ParallelSizes& sizes) {
       return Infeasible{fmt::format("order '{}' names an unknown axis '{}'", sizes.order, name)};
     }
   }
+  std::int64_t num_ranks = 1;
+  for (const std::int64_t size : {sizes.tp, sizes.cp, sizes.dp, sizes.pp}) {
+    num_ranks = size > kMostRanks / num_ranks ? kMostRanks + 1 : num_ranks * size;
+  }
+  if (std::max({num_ranks, sizes.ep, sizes.etp}) > kMostRanks) {
+    return Infeasible{fmt::format("more than {} ranks", kMostRanks)};
+  }
+  if (sizes.vpp < 1) {
+    return Infeasible{fmt::format("{} virtual stages, expected at least 1", sizes.vpp)};
+  }
   const std::int64_t stage = sizes.tp * sizes.cp * sizes.dp;
   if (sizes.etp < 1 || stage % (sizes.ep * sizes.etp) != 0) {
     return Infeasible{
@@ -181,7 +193,7 @@ std::optional<Infeasible> check_sizes(const ParallelSizes& sizes) {
 }
 
 ParallelSizes read_sizes(const Reader& in) {
-  const auto count = [](const Reader& item) { return item.integer(1, 1 << 24); };
+  const auto count = [](const Reader& item) { return item.integer(1, kMostRanks); };
   ObjectReader members = in.object();
   ParallelSizes sizes;
   sizes.tp = read_or(members, "tensor_model_parallel_size", sizes.tp, count);

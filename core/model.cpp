@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <functional>
 #include <numeric>
@@ -109,7 +110,25 @@ std::int64_t num_stored(const std::vector<ParamSpec>& params) {
   return total;
 }
 
+/// Weights without norms and biases, in floating point: finite for any counts.
+double rough_num_parameters(const ModelSpec& model) {
+  const auto real = [](std::int64_t n) { return static_cast<double>(n); };
+  const double query = real(model.num_attention_heads) * real(model.kv_channels);
+  const double kv = real(model.num_query_groups) * real(model.kv_channels);
+  const double ffn = std::max(real(model.ffn_hidden_size),
+                              real(model.num_experts) * real(model.moe_ffn_hidden_size));
+  const double layer = 2.0 * query + 2.0 * kv + 3.0 * ffn + real(model.num_experts);
+  return real(model.hidden_size) * (real(model.num_layers) * layer + real(model.seq_length) +
+                                    2.0 * real(model.padded_vocab_size));
+}
+
 void check_model(const ModelSpec& model, const Reader& in) {
+  constexpr double kMostParameters = 1e16;  // far from the end of 64-bit counts
+  if (rough_num_parameters(model) > kMostParameters) {
+    in.reject(fmt::format("about {:.1e} parameters, expected at most {:.0e}",
+                          rough_num_parameters(model),
+                          kMostParameters));
+  }
   if (model.num_attention_heads % model.num_query_groups != 0) {
     in.reject(fmt::format("num_attention_heads {} is not divisible by num_query_groups {}",
                           model.num_attention_heads,
@@ -117,6 +136,9 @@ void check_model(const ModelSpec& model, const Reader& in) {
   }
   if ((model.family == ModelFamily::moe) != (model.num_experts > 0)) {
     in.reject("num_experts goes with family = \"moe\", and family = \"moe\" needs it");
+  }
+  if (model.num_experts == 0 && model.moe_ffn_hidden_size > 0) {
+    in.reject("moe_ffn_hidden_size goes with num_experts");
   }
   if (model.moe_router_topk > model.num_experts) {
     in.reject(fmt::format("moe_router_topk {} is more than num_experts {}",

@@ -73,7 +73,7 @@ double Reader::number(double least, double most) const {
 }
 
 double Reader::positive_number() const {
-  const double value = number(0.0);
+  const double value = number();
   if (value <= 0.0) {
     fail("a number above 0");
   }

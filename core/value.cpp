@@ -15,6 +15,17 @@ auto find_member(ObjectType& object, std::string_view key) {
       object.begin(), object.end(), [&](const auto& member) { return member.first == key; });
 }
 
+constexpr std::size_t kLongestQuote = 40;
+
+/// The start of a long UTF-8 text, cut between two characters.
+std::string_view whole_characters(std::string_view text) {
+  std::size_t size = kLongestQuote;
+  while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0U) == 0x80U) {
+    --size;
+  }
+  return text.substr(0, size);
+}
+
 Value& child(Value& parent, std::string_view key, std::string_view whole_path) {
   if (auto* items = parent.get_if<Value::Array>()) {
     std::size_t index = items->size();
@@ -77,11 +88,11 @@ std::string describe(const Value& value) {
     return fmt::format("{}", *integer);
   }
   if (const auto* number = value.get_if<double>()) {
-    return fmt::format("{}", *number);
+    return fmt::format("{:#}", *number);
   }
   if (const auto* text = value.get_if<std::string>()) {
-    constexpr std::size_t kLongest = 40;
-    return fmt::format("'{}{}'", text->substr(0, kLongest), text->size() > kLongest ? "..." : "");
+    return text->size() > kLongestQuote ? fmt::format("'{}...'", whole_characters(*text))
+                                        : fmt::format("'{}'", *text);
   }
   return value.get_if<Value::Array>() != nullptr ? "an array" : "a table";
 }
