@@ -28,9 +28,11 @@ std::string_view whole_characters(std::string_view text) {
 
 Value& child(Value& parent, std::string_view key, std::string_view whole_path) {
   if (auto* items = parent.get_if<Value::Array>()) {
-    std::size_t index = items->size();
-    std::from_chars(key.data(), key.data() + key.size(), index);
-    require(index < items->size(), fmt::format("{}: no item '{}' in the array", whole_path, key));
+    std::size_t index = 0;
+    const char* const end = key.data() + key.size();
+    const auto parsed = std::from_chars(key.data(), end, index);
+    require(parsed.ec == std::errc() && parsed.ptr == end && index < items->size(),
+            fmt::format("{}: no item '{}' in the array", whole_path, key));
     return (*items)[index];
   }
   require(parent.is_null() || parent.get_if<Value::Object>() != nullptr,
@@ -68,11 +70,11 @@ void Value::set(std::string_view key, Value value) {
 
 void Value::set_path(std::string_view dotted_path, Value value) {
   Value* place = this;
-  for (std::string_view rest = dotted_path; !rest.empty();) {
-    const std::size_t dot = std::min(rest.find('.'), rest.size());
-    require(dot > 0, fmt::format("'{}' is not a key path", dotted_path));
-    place = &child(*place, rest.substr(0, dot), dotted_path);
-    rest.remove_prefix(std::min(dot + 1, rest.size()));
+  for (std::size_t first = 0; first <= dotted_path.size();) {
+    const std::size_t dot = std::min(dotted_path.find('.', first), dotted_path.size());
+    require(dot > first, fmt::format("'{}' is not a key path", dotted_path));
+    place = &child(*place, dotted_path.substr(first, dot - first), dotted_path);
+    first = dot + 1;
   }
   *place = std::move(value);
 }
