@@ -170,6 +170,9 @@ Scenario read_scenario(const Reader& in) {
   const Reader training = members.at("training");
   scenario.training = read_training(training);
   scenario.duration = sim::read_positive_span(members, "duration");
+  if (scenario.duration < Hours{1.0} || scenario.duration > Days{36500.0}) {
+    in.reject("the duration must be from an hour to a hundred years");
+  }
   scenario.failures =
       sim::read_failure_model(members.at("failures"), scenario.shape_with_spares(0));
   scenario.checkpoint = read_or(members, "checkpoint", CheckpointSpec{}, read_checkpoint);

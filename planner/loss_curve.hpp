@@ -1,0 +1,21 @@
+#pragma once
+
+#include "planner/policy.hpp"
+#include "sim/site_pool.hpp"
+
+#include <cstdint>
+#include <vector>
+
+namespace runflat::planner {
+
+/// The mean share of the healthy job's throughput that a policy loses when `num_failed` single
+/// GPUs, placed uniformly over `shape.cluster`, are down; `num_placements` placements drawn from
+/// `seed`. Every policy sees the same placements.
+[[nodiscard]] double mean_loss(PolicyKind policy,
+                               const PolicyRates& rates,
+                               const sim::SiteShape& shape,
+                               std::int64_t num_failed,
+                               std::int64_t num_placements,
+                               std::uint64_t seed);
+
+}  // namespace runflat::planner

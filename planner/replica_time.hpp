@@ -1,0 +1,19 @@
+#pragma once
+
+#include "planner/rates.hpp"
+#include "planner/scenario.hpp"
+
+namespace runflat::planner {
+
+/// Step times of one replica of the scenario's job by the cost model of sim, on the scenario's GPU
+/// and software release; Infeasible too where the replica does not fit into memory.
+[[nodiscard]] ReplicaTime make_replica_time(const Scenario& scenario);
+
+/// Whether Megatron without NTP could run the scenario's model at a TP degree.
+[[nodiscard]] UniformRule make_uniform_rule(const Scenario& scenario);
+
+/// The rates of a policy on the scenario's job. Infeasible when the healthy job cannot run.
+[[nodiscard]] Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy,
+                                                               const Scenario& scenario);
+
+}  // namespace runflat::planner

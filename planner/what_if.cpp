@@ -1,0 +1,280 @@
+#include "planner/what_if.hpp"
+
+#include "planner/loss_curve.hpp"
+#include "planner/recovery_cost.hpp"
+#include "planner/replica_time.hpp"
+#include "sim/availability.hpp"
+#include "sim/fault_sampler.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+namespace runflat::planner {
+namespace {
+
+constexpr std::int64_t kNumBuckets = 108;  // half-days of the 54-day reference run
+constexpr std::int64_t kNumPlacements = 200;
+constexpr int kNumFractions = 9;
+constexpr double kLargestFraction = 4e-3;
+
+/// What one policy needs for its trials, and what came out.
+struct PolicyRun {
+  PolicyKind policy = PolicyKind::restart;
+  PolicyRates rates;
+  sim::JobSpec job;
+  std::vector<sim::JobOutcome> outcomes;  // by trial
+};
+
+sim::SimTime duration_of(const WhatIfRequest& request) {
+  return sim::to_sim_time(request.scenario.duration);
+}
+
+/// Faults per day that hit the hardware and the software of the job.
+FaultRates fault_rates(const WhatIfRequest& request) {
+  FaultRates rates;
+  const auto count = [&](sim::BlastRadius radius, double per_day) {
+    (radius == sim::BlastRadius::job ? rates.software_per_day : rates.hardware_per_day) += per_day;
+  };
+  if (request.trace) {
+    const double days = std::max(request.scenario.duration.count(), 1e-9);
+    for (const sim::Fault& fault : request.trace->faults) {
+      count(fault.blast_radius, 1.0 / days);
+    }
+    return rates;
+  }
+  const auto nodes = static_cast<double>(request.scenario.cluster.num_nodes);
+  for (const sim::FailureClass& kind : request.scenario.failures.classes) {
+    count(kind.blast_radius, kind.rate_per_node_day * request.scenario.failures.scale * nodes);
+  }
+  return rates;
+}
+
+sim::SiteShape site_shape(const Scenario& scenario, PolicyKind policy) {
+  return {.cluster = scenario.shape_with_spares(scenario.spares_of(policy)),
+          .tp = static_cast<std::int32_t>(scenario.layout.tp),
+          .num_job_sites = static_cast<std::int32_t>(scenario.num_job_sites())};
+}
+
+Expected<PolicyRun, Infeasible> make_run(const WhatIfRequest& request,
+                                         PolicyKind policy,
+                                         Seconds step_time) {
+  const Scenario& scenario = request.scenario;
+  const auto rates = scenario_rates(policy, scenario);
+  if (!rates) {
+    return rates.error();
+  }
+  PolicyRun run{.policy = policy, .rates = *rates, .job = {}, .outcomes = {}};
+  run.job.sites = site_shape(scenario, policy);
+  run.job.step_time = std::max(sim::to_sim_time(step_time), sim::SimTime{1});
+  run.job.checkpoint = checkpoint_schedule(policy, scenario, fault_rates(request));
+  run.job.change_costs = change_costs(policy, scenario);
+  run.job.detect_crash = sim::to_sim_time(scenario.recovery.detect_crash);
+  run.job.detect_hang = sim::to_sim_time(scenario.recovery.detect_hang);
+  run.job.replan = [policy, known = *rates](const sim::SiteCensus& census) {
+    return plan_operation(policy, known, census);
+  };
+  run.job.spares_needed = [policy, known = *rates](const sim::SiteCensus& census) {
+    return spares_needed(policy, known, census);
+  };
+  run.job.num_buckets = kNumBuckets;
+  return run;
+}
+
+/// Calls `work(trial)` for every trial on `num_threads` threads; rethrows the first exception.
+template <typename Work>
+void for_each_trial(const WhatIfRequest& request, std::int64_t num_trials, Work work) {
+  std::int64_t num_threads = request.num_threads;
+  if (num_threads <= 0) {
+    num_threads = std::max(1U, std::thread::hardware_concurrency());
+  }
+  std::atomic<std::int64_t> next{0};
+  std::int64_t done = 0;
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto worker = [&] {
+    for (std::int64_t trial = next++; trial < num_trials; trial = next++) {
+      try {
+        work(trial);
+        const std::lock_guard lock(mutex);
+        ++done;
+        if (request.progress) {
+          request.progress(done, num_trials);
+        }
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        failure = failure ? failure : std::current_exception();
+        next = num_trials;
+      }
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (std::int64_t i = 1; i < std::min(num_threads, num_trials); ++i) {
+    threads.emplace_back(worker);
+  }
+  worker();
+  threads.clear();
+  if (failure) {
+    std::rethrow_exception(failure);
+  }
+}
+
+/// The fewest domains that suffice for `share` of the time of all trials.
+std::int64_t spares_quantile(const std::vector<sim::JobOutcome>& outcomes,
+                             double share,
+                             std::int64_t sites_per_domain) {
+  std::vector<std::int64_t> time;
+  std::int64_t total = 0;
+  for (const sim::JobOutcome& outcome : outcomes) {
+    time.resize(std::max(time.size(), outcome.time_by_spares_needed.size()), 0);
+    for (std::size_t needed = 0; needed < outcome.time_by_spares_needed.size(); ++needed) {
+      time[needed] += outcome.time_by_spares_needed[needed].count();
+      total += outcome.time_by_spares_needed[needed].count();
+    }
+  }
+  std::int64_t covered = 0;
+  for (std::size_t needed = 0; needed < time.size(); ++needed) {
+    covered += time[needed];
+    if (static_cast<double>(covered) >= share * static_cast<double>(total)) {
+      return (static_cast<std::int64_t>(needed) + sites_per_domain - 1) / sites_per_domain;
+    }
+  }
+  return 0;
+}
+
+PolicyResult summarise(const PolicyRun& run, const Scenario& scenario) {
+  PolicyResult result;
+  result.policy = run.policy;
+  const auto num_trials = static_cast<double>(run.outcomes.size());
+  std::vector<double> goodput;
+  std::vector<double> availability;
+  result.goodput_by_bucket.assign(kNumBuckets, 0.0);
+  for (const sim::JobOutcome& outcome : run.outcomes) {
+    goodput.push_back(outcome.goodput);
+    availability.push_back(outcome.availability);
+    for (std::size_t cause = 0; cause < sim::kNumCauses; ++cause) {
+      result.gpu_hours[cause] +=
+          outcome.ledger.gpu_hours(static_cast<sim::Cause>(cause)) / num_trials;
+    }
+    result.owned_gpu_hours +=
+        static_cast<double>(outcome.ledger.total_gpu_ms()) / 3.6e6 / num_trials;
+    result.num_interruptions += static_cast<double>(outcome.num_interruptions) / num_trials;
+    result.num_rejoins += static_cast<double>(outcome.num_rejoins) / num_trials;
+    for (std::size_t bucket = 0; bucket < result.goodput_by_bucket.size(); ++bucket) {
+      result.goodput_by_bucket[bucket] += outcome.goodput_by_bucket[bucket] / num_trials;
+    }
+  }
+  result.goodput = Summary::of(std::move(goodput));
+  result.availability = Summary::of(std::move(availability));
+  result.spare_domains = scenario.spares_of(run.policy);
+  result.spares_for_99pct = spares_quantile(run.outcomes, 0.99, scenario.sites_per_domain());
+  result.step_time = sim::to_seconds(run.job.step_time);
+  result.checkpoint_interval = sim::to_seconds(run.job.checkpoint.interval);
+  return result;
+}
+
+void add_loss_curves(const WhatIfRequest& request,
+                     const std::vector<PolicyRun>& runs,
+                     WhatIfResult& result) {
+  for (int i = 0; i < kNumFractions; ++i) {
+    const double fraction = kLargestFraction * i / (kNumFractions - 1);
+    result.failed_fractions.push_back(fraction);
+    result.domain_availability.push_back(sim::group_availability(
+        sim::FailedGpus::of_fraction(request.scenario.cluster.num_gpus(), fraction),
+        request.scenario.cluster.domain_size));
+  }
+  for (std::size_t run = 0; run < runs.size(); ++run) {
+    const sim::SiteShape shape = site_shape(request.scenario, runs[run].policy);
+    for (const double fraction : result.failed_fractions) {
+      const std::int64_t failed =
+          sim::FailedGpus::of_fraction(shape.cluster.num_gpus(), fraction).num_failed;
+      result.policies[run].loss_by_failed_fraction.push_back(mean_loss(
+          runs[run].policy, runs[run].rates, shape, failed, kNumPlacements, request.seed));
+    }
+  }
+}
+
+}  // namespace
+
+Summary Summary::of(std::vector<double> values) {
+  require(!values.empty(), "a summary of nothing");
+  double sum = 0.0;
+  for (const double value : values) {
+    sum += value;
+  }
+  std::sort(values.begin(), values.end());
+  const auto quantile = [&](double q) {
+    const double place = q * static_cast<double>(values.size() - 1);
+    const auto below = static_cast<std::size_t>(place);
+    const std::size_t above = std::min(below + 1, values.size() - 1);
+    return values[below] + (place - std::floor(place)) * (values[above] - values[below]);
+  };
+  return {.mean = sum / static_cast<double>(values.size()),
+          .p5 = quantile(0.05),
+          .p50 = quantile(0.5),
+          .p95 = quantile(0.95)};
+}
+
+double PolicyResult::lost_gpu_hours() const {
+  return owned_gpu_hours - gpu_hours[static_cast<std::size_t>(sim::Cause::useful)];
+}
+
+Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
+  const Scenario& scenario = request.scenario;
+  require(request.num_trials >= 1, "at least one trial");
+  const std::int64_t num_trials = request.trace ? 1 : request.num_trials;
+  const auto step_time =
+      make_replica_time(scenario)({.tp_size = scenario.layout.tp,
+                                   .sync_degree = scenario.layout.tp,
+                                   .num_microbatches = scenario.num_microbatches()});
+  if (!step_time) {
+    return step_time.error();
+  }
+  std::vector<PolicyRun> runs;
+  for (const PolicyKind policy : request.policies) {
+    auto run = make_run(request, policy, *step_time);
+    if (!run) {
+      return run.error();
+    }
+    runs.push_back(std::move(run).value());
+    runs.back().outcomes.resize(static_cast<std::size_t>(num_trials));
+  }
+  const sim::ClusterShape shape = scenario.shape_with_spares(scenario.most_spares());
+  std::atomic<std::int64_t> num_faults{0};
+  for_each_trial(request, num_trials, [&](std::int64_t trial) {
+    const sim::FaultTimeline faults = request.trace
+                                          ? sim::replay(*request.trace, shape, duration_of(request))
+                                          : sim::sample_faults(scenario.failures,
+                                                               shape,
+                                                               duration_of(request),
+                                                               request.seed,
+                                                               static_cast<std::uint32_t>(trial));
+    num_faults += static_cast<std::int64_t>(faults.faults.size());
+    for (PolicyRun& run : runs) {
+      run.outcomes[static_cast<std::size_t>(trial)] = sim::simulate_job(run.job, faults);
+    }
+  });
+  WhatIfResult result{
+      .scenario = scenario.name,
+      .description = scenario.description,
+      .seed = request.seed,
+      .num_trials = num_trials,
+      .num_gpus = scenario.layout.num_ranks(),
+      .domain_size = scenario.cluster.domain_size,
+      .duration = scenario.duration,
+      .usd_per_gpu_hour = scenario.usd_per_gpu_hour,
+      .faults_per_trial = static_cast<double>(num_faults.load()) / static_cast<double>(num_trials),
+      .failed_fractions = {},
+      .domain_availability = {},
+      .policies = {}};
+  for (const PolicyRun& run : runs) {
+    result.policies.push_back(summarise(run, scenario));
+  }
+  add_loss_curves(request, runs, result);
+  return result;
+}
+
+}  // namespace runflat::planner
