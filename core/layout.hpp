@@ -79,6 +79,8 @@ struct Cell {
 struct InactiveSlots {
   CellId cell;
   std::vector<std::int64_t> slots;
+
+  friend bool operator==(const InactiveSlots&, const InactiveSlots&) = default;
 };
 
 /// Which GPU plays which rank. Every cell (dp, cp, pp) has its own tp_size of 1 to sizes().tp;
