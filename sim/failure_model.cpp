@@ -38,7 +38,9 @@ double read_rate(ObjectReader& in, BlastRadius radius, const ClusterShape& shape
   return rate;
 }
 
-FailureClass read_failure_class(const Reader& place, const ClusterShape& shape) {
+FailureClass read_failure_class(const Reader& place,
+                                const ClusterShape& shape,
+                                const std::optional<Distribution>& common_repair) {
   ObjectReader in = place.object();
   FailureClass result;
   result.name = in.at("name").text();
@@ -47,8 +49,10 @@ FailureClass read_failure_class(const Reader& place, const ClusterShape& shape) 
   result.rate_per_node_day = read_rate(in, result.blast_radius, shape);
   result.arrival_shape = read_or(
       in, "arrival_shape", 1.0, [](const Reader& value) { return value.number(0.1, 100.0); });
-  if (result.blast_radius != BlastRadius::job || in.find("repair")) {
+  if (in.find("repair") || (result.blast_radius != BlastRadius::job && !common_repair)) {
     result.repair = read_distribution(in.at("repair"));
+  } else if (result.blast_radius != BlastRadius::job) {
+    result.repair = *common_repair;
   }
   result.detection = read_or(in, "detection", Detection::crash, [](const Reader& value) {
     return static_cast<Detection>(value.choice({"crash", "hang"}));
@@ -79,9 +83,13 @@ FailureModel read_failure_model(const Reader& place, const ClusterShape& shape) 
   model.scale = read_or(
       in, "scale", 1.0, [](const Reader& value) { return value.number(0.0, kLargestScale); });
   model.warm_up = find_span(in, "warm_up").value_or(Seconds::zero());
+  std::optional<Distribution> common_repair;
+  if (const std::optional<Reader> repair = in.find("repair")) {
+    common_repair = read_distribution(*repair);
+  }
   if (const std::optional<Reader> list = in.find("class")) {
     for (const Reader& item : list->items()) {
-      FailureClass failure_class = read_failure_class(item, shape);
+      FailureClass failure_class = read_failure_class(item, shape, common_repair);
       const auto same_name = [&](const FailureClass& other) {
         return other.name == failure_class.name;
       };

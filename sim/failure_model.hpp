@@ -60,8 +60,8 @@ struct FailureModel {
 ///   blast_radius = "gpu"                gpu | node | domain | job
 ///   rate_per_1000_node_days = 2.4       or rate_per_gpu_day, or mtbf_hours of one such component
 ///   arrival_shape = 0.62                optional, 1 (exponential) unless given
-///   repair = {kind = "lognormal", ...}  read_distribution(); optional for `job`, which is then
-///                                       down no longer than it takes to restart
+///   repair = {kind = "lognormal", ...}  read_distribution(); else the table's own `repair`; a `job`
+///                                       fault is down no longer than it takes to restart
 ///   detection = "crash"                 optional, crash | hang
 /// The mtbf of a job is that of the whole cluster.
 [[nodiscard]] FailureModel read_failure_model(const Reader& place, const ClusterShape& shape);
