@@ -40,6 +40,8 @@ class SitePool {
   /// Gives the sites their roles; `operation` was made for the present census().
   void apply(const Operation& operation);
 
+  /// GPUs that a site lacks, 0 to tp.
+  [[nodiscard]] std::int32_t num_lost(std::int32_t site) const;
   [[nodiscard]] std::int64_t num_gpus() const { return shape_.cluster.num_gpus(); }
   [[nodiscard]] std::int64_t num_failed_gpus() const { return num_failed_gpus_; }
   [[nodiscard]] std::int64_t num_active_gpus() const { return num_active_gpus_; }
@@ -56,7 +58,6 @@ class SitePool {
   void set_full_degree(std::int32_t degree);
   void demote_full_sites(std::int64_t num);
   [[nodiscard]] bool is_active(std::int32_t gpu) const;
-  [[nodiscard]] std::int32_t num_lost(std::int32_t site) const;
   [[nodiscard]] SiteCensus census_of(std::int32_t num_sites, std::int64_t num_damaged) const;
 
   SiteShape shape_;
