@@ -1,0 +1,86 @@
+#pragma once
+
+#include "core/reader.hpp"
+#include "core/units.hpp"
+#include "sim/collective_cost.hpp"
+#include "sim/op_cost.hpp"
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace runflat::sim {
+
+/// Host time that bounds small models: a layer or a microbatch takes at least this long to launch.
+struct HostParameters {
+  Seconds forward_layer{};   ///< one layer's forward, on the host
+  Seconds backward_layer{};  ///< one layer's backward
+  Seconds microbatch{};      ///< once per microbatch: batch, loss, logging; never hidden
+};
+
+/// Share of a communication that stays visible where the software overlaps it with compute, 0 to 1.
+/// 1: this release does not overlap it.
+struct OverlapParameters {
+  double tensor_forward = 1.0;
+  double tensor_backward = 1.0;
+  double sequence_gather = 1.0;  ///< backward's gathers of sequence parallelism
+  double context = 0.0;          ///< ring attention beyond what hides behind attention
+  double expert = 1.0;
+  double data = 1.0;
+  double pipeline = 1.0;
+};
+
+struct OptimizerParameters {
+  double gradient_bytes = 4.0;  ///< of one gradient element in the data-parallel reduction
+  double update_bytes = 40.0;   ///< HBM traffic per parameter: norm, check, Adam, cast, zeroing
+  Seconds constant{};           ///< once per step
+};
+
+/// Everything the cost model knows about a GPU type under one software release. One TOML file per
+/// release in `sim/hardware` says where every number comes from.
+struct HardwareParameters {
+  std::string gpu;      ///< `h100`
+  std::string release;  ///< `nemo-24.11`
+  ComputeParameters compute;
+  Fabric fabric;
+  HostParameters host;
+  OverlapParameters overlap;
+  OptimizerParameters optimizer;
+  double embedding_bytes = 12.0;      ///< HBM traffic per element of the embedding, both passes
+  double cross_entropy_bytes = 20.0;  ///< per logit, both passes
+  double cast_bytes = 4.0;            ///< per element of an 8-bit GEMM operand
+  double dropout_bytes = 1.0;         ///< mask bytes per element; 0: trained without dropout
+  /// Relative spread of a node's step time: a step waits for the slowest of n nodes, which a normal
+  /// distribution puts at about straggler_spread sqrt(2 ln n).
+  double straggler_spread = 0.0;
+};
+
+/// A file of `sim/hardware`.
+struct HardwareName {
+  std::string gpu;
+  std::string release;
+
+  [[nodiscard]] std::string str() const { return gpu + "_" + release; }
+  friend auto operator<=>(const HardwareName&, const HardwareName&) = default;
+};
+
+/// Where the shipped parameter files are.
+[[nodiscard]] std::filesystem::path hardware_directory();
+
+/// All (GPU, release) pairs with a file, sorted.
+[[nodiscard]] std::vector<HardwareName> known_hardware();
+
+/// Parameters of `gpu` (in any case) under `release`, or under the GPU's default release when that
+/// is empty. ParseError with the known ones when there is no such file.
+[[nodiscard]] HardwareParameters load_hardware(std::string_view gpu, std::string_view release = "");
+
+/// Reads a parameter file. Its `inherits` names another file of the same folder, whose tables it
+/// changes key by key. Every key must be known.
+[[nodiscard]] HardwareParameters read_hardware(const std::filesystem::path& file);
+[[nodiscard]] HardwareParameters read_hardware(const Reader& in);
+
+/// The parameters as a file that `read_hardware` reads back.
+[[nodiscard]] std::string to_toml(const HardwareParameters& hardware);
+
+}  // namespace runflat::sim

@@ -1,0 +1,106 @@
+#include "sim/step_query.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace runflat::sim {
+namespace {
+
+double ceil_share(std::int64_t units, std::int64_t ranks) {
+  return static_cast<double>((units + ranks - 1) / ranks);
+}
+
+std::optional<Infeasible> check_shards(const ModelSpec& model, const StepQuery& q) {
+  if (q.tp > model.num_attention_heads) {
+    return Infeasible{fmt::format("tp {} is above the {} attention heads: a rank would have none",
+                                  q.tp,
+                                  model.num_attention_heads)};
+  }
+  if (q.sync_tp() > q.tp) {
+    return Infeasible{fmt::format("tp_sync {} is above tp {}", q.sync_tp(), q.tp)};
+  }
+  if (q.cp > 1 && model.seq_length % (2 * q.cp) != 0) {
+    return Infeasible{fmt::format(
+        "seq_length {} does not divide into 2 cp = {} chunks", model.seq_length, 2 * q.cp)};
+  }
+  if (q.context_exchange == ContextExchange::all_to_all && q.cp * q.tp > model.num_query_groups) {
+    return Infeasible{
+        fmt::format("cp {} by all-to-all over tp {} needs as many kv-groups; the model has {}",
+                    q.cp,
+                    q.tp,
+                    model.num_query_groups)};
+  }
+  if (q.ep > 1 && (model.num_experts == 0 || q.ep > model.num_experts)) {
+    return Infeasible{
+        fmt::format("ep {} is above the model's {} experts", q.ep, model.num_experts)};
+  }
+  if (q.ep > 1 && (q.dp * q.cp) % q.ep != 0) {
+    return Infeasible{fmt::format("ep {} does not divide dp {} x cp {}", q.ep, q.dp, q.cp)};
+  }
+  return std::nullopt;
+}
+
+std::optional<Infeasible> check_pipeline(const ModelSpec& model, const StepQuery& q) {
+  if (q.pp * q.vpp > model.num_layers) {
+    return Infeasible{fmt::format("pp {} x vpp {} is above the {} layers: a chunk would be empty",
+                                  q.pp,
+                                  q.vpp,
+                                  model.num_layers)};
+  }
+  if (q.vpp > 1 && q.pp < 2) {
+    return Infeasible{fmt::format("vpp {} interleaves a pipeline, and pp is {}", q.vpp, q.pp)};
+  }
+  if (q.vpp > 1 && q.num_microbatches < q.pp) {
+    return Infeasible{fmt::format(
+        "interleaving over pp {} cannot schedule {} microbatches", q.pp, q.num_microbatches)};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Infeasible> check_query(const ModelSpec& model, const StepQuery& q) {
+  const std::int64_t least = std::min({q.tp, q.cp, q.ep, q.dp, q.pp, q.vpp, q.micro_batch_size});
+  if (least < 1 || q.num_microbatches < 1) {
+    return Infeasible{
+        "every degree of parallelism, the micro-batch size and the number of "
+        "microbatches must be at least 1"};
+  }
+  if (q.zero_stage < 0 || q.zero_stage > 3 || !(q.power_multiple > 0.0)) {
+    return Infeasible{"zero_stage is 0 to 3 and power_multiple is positive"};
+  }
+  if (std::optional<Infeasible> fault = check_shards(model, q)) {
+    return fault;
+  }
+  return check_pipeline(model, q);
+}
+
+RankShare rank_share(const ModelSpec& model, const StepQuery& q) {
+  RankShare share;
+  const std::int64_t groups = model.num_query_groups;
+  if (q.tp <= groups) {
+    share.kv_heads = ceil_share(groups, q.tp);
+    share.heads =
+        share.kv_heads * static_cast<double>(model.num_attention_heads / model.num_query_groups);
+  } else {
+    share.kv_heads = 1.0;
+    share.heads = ceil_share(model.num_attention_heads, q.tp);
+  }
+  share.ffn = ceil_share(model.ffn_hidden_size, q.tp);
+  share.vocab = ceil_share(model.padded_vocab_size, q.tp);
+  if (model.num_experts > 0) {
+    share.experts = ceil_share(model.num_experts, q.ep);
+    share.expert_ffn = ceil_share(model.moe_ffn_hidden_size, q.tp);
+  }
+  const std::int64_t chunks = q.pp * q.vpp;
+  const std::int64_t full = (model.num_layers + chunks - 1) / chunks * q.vpp;
+  const std::int64_t missing = full * q.pp - model.num_layers;
+  share.layers = static_cast<double>(full);
+  const std::int64_t at_end = std::min(full - 1, (missing + 1) / 2);
+  const std::int64_t at_start = std::min(full - 1, missing / 2);
+  share.last_layers = static_cast<double>(full - at_end);
+  share.first_layers = static_cast<double>(full - at_start);
+  return share;
+}
+
+}  // namespace runflat::sim
