@@ -2,19 +2,12 @@
 
 #include "core/error.hpp"
 #include "core/model.hpp"
+#include "core/training.hpp"
 
 #include <cstdint>
 #include <optional>
 
 namespace runflat::sim {
-
-enum class Precision { fp16, bf16, fp8 };
-
-enum class Recompute {
-  none,
-  selective,  ///< the attention core, where its kernel stores the scores
-  full,       ///< every layer from its input
-};
 
 /// How context parallelism shares keys and values.
 enum class ContextExchange { ring, all_gather, all_to_all };
@@ -32,7 +25,7 @@ struct StepQuery {
 
   bool sequence_parallel = false;
   Recompute recompute = Recompute::none;
-  int zero_stage = 0;
+  std::int64_t zero_stage = 0;
   Precision precision = Precision::bf16;
   ContextExchange context_exchange = ContextExchange::ring;
 
