@@ -1,0 +1,87 @@
+#include "planner/replica_time.hpp"
+
+#include "sim/hardware.hpp"
+#include "sim/step_cost.hpp"
+
+#include <fmt/format.h>
+
+namespace runflat::planner {
+namespace {
+
+sim::StepQuery step_query(const Scenario& scenario, const ReplicaQuery& replica) {
+  const ParallelSizes& layout = scenario.layout;
+  const TrainingSpec& training = scenario.training;
+  sim::StepQuery query;
+  query.tp = replica.tp_size;
+  query.cp = layout.cp;
+  query.ep = layout.ep;
+  query.dp = layout.dp;
+  query.pp = layout.pp;
+  query.vpp = layout.vpp;
+  query.micro_batch_size = training.micro_batch_size;
+  query.num_microbatches = replica.num_microbatches;
+  query.sequence_parallel = training.sequence_parallel;
+  query.recompute = training.recompute;
+  query.zero_stage = training.zero_stage;
+  query.precision = training.precision;
+  query.tp_sync = replica.sync_degree;
+  query.power_multiple = replica.power;
+  query.num_gpus = layout.num_ranks();
+  return query;
+}
+
+Infeasible out_of_memory(const Scenario& scenario,
+                         const ReplicaQuery& replica,
+                         const sim::StepCost& cost,
+                         const sim::HardwareParameters& hardware) {
+  constexpr double kGB = 1e9;
+  return Infeasible{fmt::format(
+      "a GPU of {} at TP {} needs {:.1f} GB and {} has {:.1f}; a larger TP or PP degree, "
+      "training.recompute = \"full\" or a smaller micro_batch_size would need less",
+      scenario.model.name,
+      replica.tp_size,
+      cost.memory.peak().value / kGB,
+      hardware.gpu,
+      hardware.compute.gpu.hbm_capacity.value / kGB)};
+}
+
+}  // namespace
+
+ReplicaTime make_replica_time(const Scenario& scenario) {
+  return [scenario, hardware = sim::load_hardware(scenario.cluster.gpu, scenario.software_release)](
+             const ReplicaQuery& replica) -> Expected<Seconds, Infeasible> {
+    const auto cost = sim::step_cost(scenario.model, step_query(scenario, replica), hardware);
+    if (!cost) {
+      return cost.error();
+    }
+    if (!sim::fits_memory(*cost, hardware)) {
+      return out_of_memory(scenario, replica, *cost, hardware);
+    }
+    return cost->step_time;
+  };
+}
+
+UniformRule make_uniform_rule(const Scenario& scenario) {
+  return [model = scenario.model](std::int64_t degree) {
+    return model.num_attention_heads % degree == 0 &&
+           (model.num_query_groups % degree == 0 || degree % model.num_query_groups == 0) &&
+           model.ffn_hidden_size % degree == 0 && model.padded_vocab_size % degree == 0;
+  };
+}
+
+Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy, const Scenario& scenario) {
+  const ParallelSizes& layout = scenario.layout;
+  return compute_rates(
+      policy,
+      {.tp = layout.tp,
+       .sites_per_replica = layout.cp * layout.pp,
+       .num_replicas = layout.dp,
+       .num_microbatches = scenario.num_microbatches()},
+      {.max_boost = scenario.power.max_boost,
+       .rack_headroom = scenario.power.rack_headroom,
+       .rack_gpus = scenario.cluster.domains_per_rack * scenario.cluster.domain_size},
+      make_uniform_rule(scenario),
+      make_replica_time(scenario));
+}
+
+}  // namespace runflat::planner
