@@ -10,6 +10,21 @@ double ceil_share(std::int64_t units, std::int64_t ranks) {
   return static_cast<double>((units + ranks - 1) / ranks);
 }
 
+/// Query heads go to the ranks in contiguous balanced runs; every rank holds the keys and values of
+/// all groups that its heads belong to.
+double most_groups_touched(const ModelSpec& model, std::int64_t tp) {
+  const std::int64_t heads = model.num_attention_heads;
+  const std::int64_t per_group = heads / model.num_query_groups;
+  std::int64_t most = 0;
+  std::int64_t first = 0;
+  for (std::int64_t rank = 0; rank < tp; ++rank) {
+    const std::int64_t num = heads / tp + (rank < heads % tp ? 1 : 0);
+    most = std::max(most, (first + num - 1) / per_group - first / per_group + 1);
+    first += num;
+  }
+  return static_cast<double>(most);
+}
+
 std::optional<Infeasible> check_shards(const ModelSpec& model, const StepQuery& q) {
   if (q.tp > model.num_attention_heads) {
     return Infeasible{fmt::format("tp {} is above the {} attention heads: a rank would have none",
@@ -41,7 +56,7 @@ std::optional<Infeasible> check_shards(const ModelSpec& model, const StepQuery& 
 }
 
 std::optional<Infeasible> check_pipeline(const ModelSpec& model, const StepQuery& q) {
-  if (q.pp * q.vpp > model.num_layers) {
+  if (q.pp * q.vpp > model.num_layers + 2) {  // the embedding and the output layer may stand alone
     return Infeasible{fmt::format("pp {} x vpp {} is above the {} layers: a chunk would be empty",
                                   q.pp,
                                   q.vpp,
@@ -77,15 +92,8 @@ std::optional<Infeasible> check_query(const ModelSpec& model, const StepQuery& q
 
 RankShare rank_share(const ModelSpec& model, const StepQuery& q) {
   RankShare share;
-  const std::int64_t groups = model.num_query_groups;
-  if (q.tp <= groups) {
-    share.kv_heads = ceil_share(groups, q.tp);
-    share.heads =
-        share.kv_heads * static_cast<double>(model.num_attention_heads / model.num_query_groups);
-  } else {
-    share.kv_heads = 1.0;
-    share.heads = ceil_share(model.num_attention_heads, q.tp);
-  }
+  share.heads = ceil_share(model.num_attention_heads, q.tp);
+  share.kv_heads = most_groups_touched(model, q.tp);
   share.ffn = ceil_share(model.ffn_hidden_size, q.tp);
   share.vocab = ceil_share(model.padded_vocab_size, q.tp);
   if (model.num_experts > 0) {

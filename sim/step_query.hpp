@@ -49,7 +49,8 @@ struct StepQuery {
 };
 
 /// The largest share of a model that one rank holds: whole units, so a degree that does not divide
-/// them costs the ceiling. kv-groups are replicated where there are fewer of them than ranks.
+/// them costs the ceiling. Attention is divided by query heads, and the keys and values of a group
+/// are replicated to every rank that has heads of it.
 struct RankShare {
   double heads = 0.0;
   double kv_heads = 0.0;
