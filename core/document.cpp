@@ -1,3 +1,6 @@
+// toml++ 3.3 asserts on malformed text such as `a = [}` before it reports the error properly.
+#define TOML_ASSERT(condition) static_assert(true)
+
 #include "core/document.hpp"
 
 #include "core/error.hpp"
