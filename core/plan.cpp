@@ -87,8 +87,10 @@ std::vector<ReplicaShare> read_replicas(const Reader& in, std::int64_t dp) {
   std::vector<ReplicaShare> shares;
   for (const Reader& item : in.items()) {
     ObjectReader members = item.object();
-    shares.push_back({.num_microbatches = members.at("num_microbatches").integer(1, 1 << 30),
-                      .power = members.at("power").positive_number()});
+    shares.push_back(
+        {.num_microbatches = members.at("num_microbatches").integer(1, 1 << 30),
+         .power = members.at("power").positive_number(),
+         .num_recompute_layers = members.at("num_recompute_layers").integer(0, 1 << 24)});
     members.finish();
   }
   if (static_cast<std::int64_t>(shares.size()) != dp) {
@@ -123,8 +125,9 @@ std::int64_t Plan::global_batch_size() const {
 Value to_value(const Plan& plan) {
   Value::Array replicas;
   for (const ReplicaShare& share : plan.replicas) {
-    replicas.emplace_back(
-        Value::Object{{"num_microbatches", share.num_microbatches}, {"power", share.power}});
+    replicas.emplace_back(Value::Object{{"num_microbatches", share.num_microbatches},
+                                        {"power", share.power},
+                                        {"num_recompute_layers", share.num_recompute_layers}});
   }
   return Value::Object{{"schema", kPlanSchema},
                        {"policy", plan.policy},

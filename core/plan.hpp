@@ -17,6 +17,8 @@ namespace runflat {
 struct ReplicaShare {
   std::int64_t num_microbatches = 0;
   double power = 1.0;  ///< of every GPU of the replica, as a multiple of its nominal power
+  /// Layers of each stage computed again in the backward pass, beyond what `training` says.
+  std::int64_t num_recompute_layers = 0;
 
   friend bool operator==(const ReplicaShare&, const ReplicaShare&) = default;
 };

@@ -87,7 +87,12 @@ std::vector<std::int32_t> reduced_degrees(const Situation& situation) {
   const std::int64_t per_replica = situation.rates.sites_per_replica;
   std::vector<std::int32_t> degrees;
   if (operation.full_degree < situation.rates.tp) {
-    degrees.assign(static_cast<std::size_t>(situation.rates.num_replicas), operation.full_degree);
+    const auto damaged_in_use = std::count(
+        operation.damaged_degrees.begin(), operation.damaged_degrees.end(), operation.full_degree);
+    degrees.assign(static_cast<std::size_t>(situation.rates.num_replicas), 0);
+    std::fill_n(degrees.begin(),
+                (operation.num_full_sites + damaged_in_use) / per_replica,
+                operation.full_degree);
     return degrees;
   }
   // Sites of one replica share a degree, so that a degree's sites are a whole number of replicas.
@@ -177,10 +182,12 @@ std::vector<ReplicaShare> make_shares(const Situation& situation,
   const bool whole_job_reduced = situation.operation.full_degree < situation.rates.tp;
   for (const std::int32_t degree : degrees) {
     if (degree == situation.rates.tp || (degree > 0 && whole_job_reduced)) {
-      shares.push_back({.num_microbatches = situation.scenario.num_microbatches(), .power = 1.0});
+      shares.push_back({.num_microbatches = situation.scenario.num_microbatches()});
     } else if (degree > 0) {
       const DegreeRate& rate = situation.rates.reduced[static_cast<std::size_t>(degree)];
-      shares.push_back({.num_microbatches = rate.num_microbatches, .power = rate.power});
+      shares.push_back({.num_microbatches = rate.num_microbatches,
+                        .power = rate.power,
+                        .num_recompute_layers = rate.num_recompute_layers});
     }
   }
   return shares;

@@ -38,29 +38,33 @@ Operation without_damaged_replicas(const PolicyRates& rates, const SiteCensus& c
   return operation;
 }
 
+/// The fastest layout with one TP degree for all and as many replicas as fit; the largest degree
+/// among equals.
 Operation at_uniform_degree(const PolicyRates& rates, const SiteCensus& census) {
-  Operation operation;
+  Operation best;
   for (std::int32_t degree = rates.tp; degree >= 1; --degree) {
-    const auto too_damaged =
-        std::partition_point(census.num_lost.begin(), census.num_lost.end(), [&](std::int32_t n) {
-          return n > rates.tp - degree;
+    const auto usable_damaged =
+        std::count_if(census.num_lost.begin(), census.num_lost.end(), [&](std::int32_t lost) {
+          return lost <= rates.tp - degree;
         });
-    const std::int64_t usable =
-        census.num_healthy + std::distance(too_damaged, census.num_lost.end());
-    const double throughput = rates.uniform[static_cast<std::size_t>(degree)];
-    if (throughput <= 0.0 || usable < rates.num_job_sites()) {
+    const std::int64_t replicas = std::min(
+        rates.num_replicas, (census.num_healthy + usable_damaged) / rates.sites_per_replica);
+    const double throughput = rates.uniform[static_cast<std::size_t>(degree)] *
+                              static_cast<double>(replicas) /
+                              static_cast<double>(rates.num_replicas);
+    if (throughput <= best.throughput) {
       continue;
     }
-    operation.throughput = throughput;
-    operation.full_degree = degree;
-    operation.num_full_sites = std::min(census.num_healthy, rates.num_job_sites());
-    operation.num_spare_sites = census.num_healthy - operation.num_full_sites;
-    operation.damaged_degrees.assign(census.num_lost.size(), 0);
-    const std::int64_t from_damaged = rates.num_job_sites() - operation.num_full_sites;
-    std::fill_n(operation.damaged_degrees.rbegin(), from_damaged, degree);  // least damaged first
-    return operation;
+    const std::int64_t in_use = replicas * rates.sites_per_replica;
+    best.throughput = throughput;
+    best.full_degree = degree;
+    best.num_full_sites = std::min(census.num_healthy, in_use);
+    best.num_spare_sites = std::clamp<std::int64_t>(
+        num_sites(census) - rates.num_job_sites(), 0, census.num_healthy - best.num_full_sites);
+    best.damaged_degrees.assign(census.num_lost.size(), 0);
+    std::fill_n(best.damaged_degrees.rbegin(), in_use - best.num_full_sites, degree);
   }
-  return operation;
+  return best;
 }
 
 Operation nonuniform(const PolicyRates& rates, const SiteCensus& census) {
@@ -145,15 +149,8 @@ std::int64_t spares_needed(PolicyKind policy, const PolicyRates& rates, const Si
     case PolicyKind::restart:
     case PolicyKind::spare_domain:
     case PolicyKind::dp_drop:
+    case PolicyKind::uniform_tp:
       return damaged;
-    case PolicyKind::uniform_tp: {
-      const auto legal = std::find_if(
-          rates.uniform.begin(), rates.uniform.end(), [](double speed) { return speed > 0.0; });
-      const auto lowest = static_cast<std::int32_t>(legal - rates.uniform.begin());
-      return std::count_if(census.num_lost.begin(), census.num_lost.end(), [&](std::int32_t lost) {
-        return lost > rates.tp - lowest;
-      });
-    }
     case PolicyKind::ntp:
     case PolicyKind::ntp_pw: {
       const std::int64_t per_replica = rates.sites_per_replica;

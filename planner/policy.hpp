@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -14,7 +15,7 @@ enum class PolicyKind : std::uint8_t {
   restart,       ///< requeue on healthy hardware, from the last checkpoint
   spare_domain,  ///< a spare domain takes the place of a damaged one, state from its DP peers
   dp_drop,       ///< replicas that contain damage are left out
-  uniform_tp,    ///< the whole job restarts at a smaller TP degree
+  uniform_tp,    ///< restart at the best layout with one TP degree for all
   ntp,           ///< damaged replicas run at a smaller TP degree and a smaller batch
   ntp_pw,        ///< as ntp, with a power boost that keeps the batch where the rack allows it
 };
@@ -29,9 +30,11 @@ inline constexpr std::array kAllPolicies = {PolicyKind::restart,
 
 /// A replica at one TP degree under a policy.
 struct DegreeRate {
-  std::int64_t num_microbatches = 0;  ///< 0: cannot run at this degree
-  double share = 0.0;                 ///< of the healthy replica's batch
-  double power = 1.0;                 ///< multiple of the nominal power
+  std::int64_t num_microbatches = 0;      ///< 0: cannot run at this degree
+  double share = 0.0;                     ///< of the healthy replica's batch
+  double power = 1.0;                     ///< multiple of the nominal power
+  std::int64_t num_recompute_layers = 0;  ///< of each stage, to fit into memory
+  std::string obstacle;                   ///< why it has no batch, or not the whole one
 };
 
 /// What a policy needs to know about speed, worked out once per scenario. Vectors are indexed by TP

@@ -1,6 +1,7 @@
 #include "planner/rates.hpp"
 
 #include <algorithm>
+#include <fmt/format.h>
 
 namespace runflat::planner {
 namespace {
@@ -10,52 +11,75 @@ class RateFinder {
   RateFinder(const HealthyJob& job, const PowerLimits& power, const ReplicaTime& replica_time)
       : job_(job), power_(power), replica_time_(replica_time) {}
 
-  /// Whether a reduced replica can do this batch at this power within `limit`.
-  [[nodiscard]] bool fits(std::int64_t degree,
-                          std::int64_t microbatches,
-                          double power,
-                          Seconds limit) const {
-    constexpr double kRounding = 1.0 + 1e-9;
-    const auto time = replica_time_({.tp_size = degree,
-                                     .sync_degree = degree,
-                                     .num_microbatches = microbatches,
-                                     .power = power});
-    return time.has_value() && *time <= limit * kRounding;
-  }
-
-  /// The most microbatches within `limit`; the time of a step grows with them.
+  /// The most microbatches within `limit` at this power.
   [[nodiscard]] DegreeRate largest_batch(std::int64_t degree, double power, Seconds limit) const {
-    std::int64_t low = 0;  // fits
-    std::int64_t high = job_.num_microbatches + 1;
-    while (high - low > 1) {
-      const std::int64_t middle = low + (high - low) / 2;
-      (fits(degree, middle, power, limit) ? low : high) = middle;
+    std::string obstacle;
+    for (std::int64_t batch = job_.num_microbatches; batch >= 1; --batch) {
+      const auto step = step_of(degree, batch, power);
+      if (step && is_within(step->time, limit)) {
+        return rate(batch, power, *step, std::move(obstacle));
+      }
+      if (obstacle.empty()) {
+        obstacle = step ? fmt::format(
+                              "its step with the whole batch takes {:.3f} s and a healthy "
+                              "replica's {:.3f} s",
+                              step->time.count(),
+                              limit.count())
+                        : step.error().reason;
+      }
+      if (!step && batch < job_.num_microbatches) {  // the schedule allows no smaller batch either
+        obstacle += "; " + step.error().reason;
+        break;
+      }
     }
-    return {.num_microbatches = low,
-            .share = static_cast<double>(low) / static_cast<double>(job_.num_microbatches),
-            .power = power};
+    return {.power = power, .obstacle = std::move(obstacle)};
   }
 
   /// The least power that keeps the whole batch; the largest batch at full boost where none does.
   [[nodiscard]] DegreeRate boosted_batch(std::int64_t degree, Seconds limit) const {
     const double most = power_.boost(job_.tp, degree);
-    if (!fits(degree, job_.num_microbatches, most, limit)) {
+    if (!keeps_batch(degree, most, limit)) {
       return largest_batch(degree, most, limit);
     }
-    if (fits(degree, job_.num_microbatches, 1.0, limit)) {
-      return {.num_microbatches = job_.num_microbatches, .share = 1.0, .power = 1.0};
-    }
-    double low = 1.0;  // too slow
     double high = most;
-    constexpr int kHalvings = 20;  // to a millionth of the nominal power
-    for (int i = 0; i < kHalvings; ++i) {
-      const double middle = 0.5 * (low + high);
-      (fits(degree, job_.num_microbatches, middle, limit) ? high : low) = middle;
+    if (keeps_batch(degree, 1.0, limit)) {
+      high = 1.0;
     }
-    return {.num_microbatches = job_.num_microbatches, .share = 1.0, .power = high};
+    double low = 1.0;              // too slow, unless it is high
+    constexpr int kHalvings = 20;  // to a millionth of the nominal power
+    for (int i = 0; i < kHalvings && high > low; ++i) {
+      const double middle = 0.5 * (low + high);
+      (keeps_batch(degree, middle, limit) ? high : low) = middle;
+    }
+    return rate(job_.num_microbatches, high, *step_of(degree, job_.num_microbatches, high), {});
   }
 
  private:
+  [[nodiscard]] Expected<ReplicaStep, Infeasible> step_of(std::int64_t degree,
+                                                          std::int64_t batch,
+                                                          double power) const {
+    return replica_time_(
+        {.tp_size = degree, .sync_degree = degree, .num_microbatches = batch, .power = power});
+  }
+  [[nodiscard]] static bool is_within(Seconds time, Seconds limit) {
+    constexpr double kRounding = 1.0 + 1e-9;
+    return time <= limit * kRounding;
+  }
+  [[nodiscard]] bool keeps_batch(std::int64_t degree, double power, Seconds limit) const {
+    const auto step = step_of(degree, job_.num_microbatches, power);
+    return step && is_within(step->time, limit);
+  }
+  [[nodiscard]] DegreeRate rate(std::int64_t batch,
+                                double power,
+                                const ReplicaStep& step,
+                                std::string obstacle) const {
+    return {.num_microbatches = batch,
+            .share = static_cast<double>(batch) / static_cast<double>(job_.num_microbatches),
+            .power = power,
+            .num_recompute_layers = step.num_recompute_layers,
+            .obstacle = std::move(obstacle)};
+  }
+
   const HealthyJob& job_;
   const PowerLimits& power_;
   const ReplicaTime& replica_time_;
@@ -97,14 +121,16 @@ Expected<PolicyRates, Infeasible> compute_rates(PolicyKind policy,
     const auto index = static_cast<std::size_t>(degree);
     const auto beside = healthy_time(job.tp, degree);
     if (beside) {
-      rates.healthy_slowdown[index] = *beside / *healthy;
+      rates.healthy_slowdown[index] = beside->time / healthy->time;
       rates.reduced[index] = policy == PolicyKind::ntp_pw
-                                 ? finder.boosted_batch(degree, *beside)
-                                 : finder.largest_batch(degree, 1.0, *beside);
+                                 ? finder.boosted_batch(degree, beside->time)
+                                 : finder.largest_batch(degree, 1.0, beside->time);
+    } else {
+      rates.reduced[index].obstacle = beside.error().reason;
     }
     if (uniform_rule(degree)) {
       const auto alone = healthy_time(degree, degree);
-      rates.uniform[index] = alone ? *healthy / *alone : 0.0;
+      rates.uniform[index] = alone ? healthy->time / alone->time : 0.0;
     }
   }
   return rates;

@@ -17,8 +17,18 @@ struct ReplicaQuery {
   double power = 1.0;
 };
 
-/// Time of a step of one replica; Infeasible where it cannot run (units, memory).
-using ReplicaTime = std::function<Expected<Seconds, Infeasible>(const ReplicaQuery&)>;
+/// One replica's step, and how many layers of each stage it computes again in the backward pass,
+/// beyond what the job's settings say, so that it fits into memory.
+struct ReplicaStep {
+  ReplicaStep(Seconds step_time, std::int64_t recompute_layers = 0)
+      : time(step_time), num_recompute_layers(recompute_layers) {}
+
+  Seconds time;
+  std::int64_t num_recompute_layers;
+};
+
+/// Infeasible where the replica cannot run (units, memory, schedule).
+using ReplicaTime = std::function<Expected<ReplicaStep, Infeasible>(const ReplicaQuery&)>;
 
 /// What an NVLink domain's rack allows a reduced TP group to draw.
 struct PowerLimits {

@@ -45,19 +45,52 @@ Infeasible out_of_memory(const Scenario& scenario,
       hardware.compute.gpu.hbm_capacity.value / kGB)};
 }
 
+/// Recomputes as many whole layers of each stage as memory asks for (Megatron's block method), time
+/// and memory being linear in their number between none and all.
+Expected<ReplicaStep, Infeasible> with_recomputation(const Scenario& scenario,
+                                                     const ReplicaQuery& replica,
+                                                     sim::StepQuery query,
+                                                     const sim::StepCost& without,
+                                                     const sim::HardwareParameters& hardware) {
+  query.recompute = Recompute::full;
+  const auto all = sim::step_cost(scenario.model, query, hardware);
+  if (!all) {
+    return all.error();
+  }
+  const std::int64_t layers = (scenario.model.num_layers + query.pp - 1) / query.pp;
+  for (std::int64_t num = 1; num <= layers; ++num) {
+    const double share = static_cast<double>(num) / static_cast<double>(layers);
+    sim::StepCost mixed = without;
+    const auto move_towards = [share](Bytes& kept, Bytes target) {
+      kept = kept + (target - kept) * share;
+    };
+    move_towards(mixed.memory.first.activations, all->memory.first.activations);
+    move_towards(mixed.memory.last.activations, all->memory.last.activations);
+    if (sim::fits_memory(mixed, hardware)) {
+      return ReplicaStep(without.step_time + (all->step_time - without.step_time) * share, num);
+    }
+  }
+  return out_of_memory(scenario, replica, *all, hardware);
+}
+
 }  // namespace
 
 ReplicaTime make_replica_time(const Scenario& scenario) {
   return [scenario, hardware = sim::load_hardware(scenario.cluster.gpu, scenario.software_release)](
-             const ReplicaQuery& replica) -> Expected<Seconds, Infeasible> {
-    const auto cost = sim::step_cost(scenario.model, step_query(scenario, replica), hardware);
+             const ReplicaQuery& replica) -> Expected<ReplicaStep, Infeasible> {
+    const sim::StepQuery query = step_query(scenario, replica);
+    const auto cost = sim::step_cost(scenario.model, query, hardware);
     if (!cost) {
       return cost.error();
     }
-    if (!sim::fits_memory(*cost, hardware)) {
+    if (sim::fits_memory(*cost, hardware)) {
+      return ReplicaStep(cost->step_time);
+    }
+    const bool is_healthy = replica.sync_degree == scenario.layout.tp;
+    if (is_healthy || query.recompute == Recompute::full) {
       return out_of_memory(scenario, replica, *cost, hardware);
     }
-    return cost->step_time;
+    return with_recomputation(scenario, replica, query, *cost, hardware);
   };
 }
 

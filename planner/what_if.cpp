@@ -19,7 +19,8 @@ namespace {
 constexpr std::int64_t kNumBuckets = 108;  // half-days of the 54-day reference run
 constexpr std::int64_t kNumPlacements = 200;
 constexpr int kNumFractions = 9;
-constexpr double kLargestFraction = 4e-3;
+constexpr double kLargestFraction = 4e-3;  // or kFewestFailed GPUs, on a small cluster
+constexpr double kFewestFailed = 8.0;
 
 /// What one policy needs for its trials, and what came out.
 struct PolicyRun {
@@ -171,6 +172,7 @@ PolicyResult summarise(const PolicyRun& run, const Scenario& scenario) {
   result.availability = Summary::of(std::move(availability));
   result.spare_domains = scenario.spares_of(run.policy);
   result.spares_for_99pct = spares_quantile(run.outcomes, 0.99, scenario.sites_per_domain());
+  result.reduced = run.rates.reduced;
   result.step_time = sim::to_seconds(run.job.step_time);
   result.checkpoint_interval = sim::to_seconds(run.job.checkpoint.interval);
   return result;
@@ -179,8 +181,10 @@ PolicyResult summarise(const PolicyRun& run, const Scenario& scenario) {
 void add_loss_curves(const WhatIfRequest& request,
                      const std::vector<PolicyRun>& runs,
                      WhatIfResult& result) {
+  const auto num_gpus = static_cast<double>(request.scenario.cluster.num_gpus());
+  const double largest = std::min(1.0, std::max(kLargestFraction, kFewestFailed / num_gpus));
   for (int i = 0; i < kNumFractions; ++i) {
-    const double fraction = kLargestFraction * i / (kNumFractions - 1);
+    const double fraction = largest * i / (kNumFractions - 1);
     result.failed_fractions.push_back(fraction);
     result.domain_availability.push_back(sim::group_availability(
         sim::FailedGpus::of_fraction(request.scenario.cluster.num_gpus(), fraction),
@@ -235,7 +239,7 @@ Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
   }
   std::vector<PolicyRun> runs;
   for (const PolicyKind policy : request.policies) {
-    auto run = make_run(request, policy, *step_time);
+    auto run = make_run(request, policy, step_time->time);
     if (!run) {
       return run.error();
     }

@@ -51,6 +51,7 @@ struct PolicyResult {
   std::int64_t spares_for_99pct = 0;  ///< domains that keep the full batch for 99 % of the time
   Seconds step_time{};                ///< of the healthy job
   Seconds checkpoint_interval{};
+  std::vector<DegreeRate> reduced;              ///< what a reduced replica does, by TP degree
   std::vector<double> goodput_by_bucket;        ///< mean over the trials
   std::vector<double> loss_by_failed_fraction;  ///< see WhatIfResult::failed_fractions
 

@@ -23,6 +23,23 @@ Value lost_by_cause(const PolicyResult& result) {
   return lost;
 }
 
+/// Only policies that reduce replicas have any; the full degree is left out.
+Value reduced_replicas(const PolicyResult& result) {
+  Value::Array replicas;
+  if (result.policy != PolicyKind::ntp && result.policy != PolicyKind::ntp_pw) {
+    return replicas;
+  }
+  for (std::size_t degree = result.reduced.size() - 1; degree-- > 1;) {
+    const DegreeRate& rate = result.reduced[degree];
+    replicas.emplace_back(Value::Object{{"tp_size", static_cast<std::int64_t>(degree)},
+                                        {"num_microbatches", rate.num_microbatches},
+                                        {"power", rate.power},
+                                        {"num_recompute_layers", rate.num_recompute_layers},
+                                        {"obstacle", rate.obstacle}});
+  }
+  return replicas;
+}
+
 Value to_value(const PolicyResult& result, double usd_per_gpu_hour) {
   const double useful = result.gpu_hours[static_cast<std::size_t>(sim::Cause::useful)];
   return Value::Object{
@@ -35,6 +52,7 @@ Value to_value(const PolicyResult& result, double usd_per_gpu_hour) {
       {"spares_for_99pct", result.spares_for_99pct},
       {"step_time_s", result.step_time.count()},
       {"checkpoint_interval_s", result.checkpoint_interval.count()},
+      {"reduced_replicas", reduced_replicas(result)},
       {"interruptions", result.num_interruptions},
       {"rejoins", result.num_rejoins},
       {"cost",
