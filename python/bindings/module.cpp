@@ -6,4 +6,7 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "RunFlat's C++ core; `runflat` is the public package.";
   m.attr("__version__") = RUNFLAT_VERSION;
   runflat::python::bind_core(m);
+  runflat::python::bind_scenario(m);
+  runflat::python::bind_plan(m);
+  runflat::python::bind_what_if(m);
 }

@@ -4,7 +4,10 @@
 
 namespace runflat::python {
 
-/// One function per folder adds that folder's types and functions to the module `_core`.
+/// Each function adds the types and functions of its file to the module `_core`.
 void bind_core(pybind11::module_& m);
+void bind_scenario(pybind11::module_& m);
+void bind_plan(pybind11::module_& m);
+void bind_what_if(pybind11::module_& m);
 
 }  // namespace runflat::python

@@ -1,0 +1,48 @@
+#include "python/bindings/scenario_py.hpp"
+
+#include "core/document.hpp"
+#include "core/override.hpp"
+#include "core/reader.hpp"
+#include "python/bindings/module.hpp"
+
+#include <pybind11/operators.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+namespace py = pybind11;
+
+namespace runflat::python {
+
+LoadedScenario load_scenario(const std::filesystem::path& file,
+                             const std::vector<std::string>& overrides) {
+  Value document = read_document(file);
+  for (const std::string& assignment : overrides) {
+    apply_override(document, assignment);
+  }
+  planner::Scenario scenario = planner::read_scenario(Reader(document, file.string()));
+  return {std::move(scenario), std::move(document)};
+}
+
+void bind_scenario(py::module_& m) {
+  py::class_<LoadedScenario>(m, "Scenario")
+      .def_property_readonly("name", [](const LoadedScenario& self) { return self.scenario.name; })
+      .def_property_readonly("description",
+                             [](const LoadedScenario& self) { return self.scenario.description; })
+      .def_property_readonly("cluster",
+                             [](const LoadedScenario& self) { return self.scenario.cluster; })
+      .def_property_readonly("model",
+                             [](const LoadedScenario& self) { return self.scenario.model; })
+      .def_property_readonly("layout",
+                             [](const LoadedScenario& self) { return self.scenario.layout; })
+      .def("to_json", [](const LoadedScenario& self) { return to_json_text(self.document); })
+      .def("__repr__",
+           [](const LoadedScenario& self) { return "Scenario('" + self.scenario.name + "')"; })
+      .def(py::self == py::self);
+  m.def("read_scenario",
+        &load_scenario,
+        py::arg("file"),
+        py::arg("overrides") = std::vector<std::string>());
+}
+
+}  // namespace runflat::python
