@@ -1,14 +1,30 @@
-"""The command `runflat`: options in, files and tables out."""
+"""The command `runflat`: options in, files and tables out.
+
+Exit status: 0 done, 2 usage or bad input, 3 no feasible plan, 4 peer lost, 130 interrupted.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
-from runflat import __version__
+from runflat import InfeasibleError, ParseError, __version__
+from runflat.plan_command import plan_command
+from runflat.whatif_command import whatif_command
 
-app = typer.Typer(name="runflat", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    name="runflat",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("whatif")(whatif_command)
+app.command("plan")(plan_command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -20,11 +36,33 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="and exit")
     ] = False,
 ) -> None:
     """Plan and simulate LLM training that survives GPU failures."""
 
 
 def main() -> None:
-    app()
+    """Runs the command line; every foreseeable failure becomes one line and an exit status."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except TyperException as error:
+        _fail(2, error.format_message())
+    except ParseError as error:
+        _fail(2, str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing left to flush to
+        sys.exit(141)
+    except OSError as error:
+        _fail(2, f"{error.filename}: {error.strerror}")
+    except InfeasibleError as error:
+        _fail(3, str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        _fail(130, "interrupted")
+
+
+def _fail(status: int, reason: str) -> None:
+    line = " ".join(reason.split())
+    if line:  # empty where typer has printed its help
+        print(f"runflat: {line}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,53 @@
+"""The two questions that RunFlat answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from runflat import _core
+from runflat.result import Result
+from runflat.scenario_files import load_scenario
+
+
+def what_if(
+    scenario: _core.Scenario | str | Path,
+    *,
+    policies: Sequence[str] = (),
+    trials: int = 100,
+    seed: int = 1,
+    threads: int = 0,
+    trace: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Simulates the scenario `trials` times under every policy, all on the same failures.
+
+    No `policies` means those that the scenario names. `trace` replays dated faults from a CSV file
+    instead of drawing them. `threads` of 0 means all cores and changes nothing in the result.
+    `progress(done, total)` may be called from any thread. Raises ParseError for bad input and
+    InfeasibleError where no plan exists.
+    """
+    if not isinstance(scenario, _core.Scenario):
+        scenario = load_scenario(scenario)
+    text = _core.what_if(
+        scenario,
+        policies=list(policies),
+        trials=trials,
+        seed=seed,
+        threads=threads,
+        trace=None if trace is None else Path(trace),
+        progress=progress,
+    )
+    return Result(scenario, text)
+
+
+def plan(
+    scenario: _core.Scenario | str | Path, *, failed: Sequence[int] = (), policy: str = "ntp"
+) -> _core.Plan:
+    """The plan of this policy for the scenario's job with these GPUs down.
+
+    Raises ParseError for bad input and InfeasibleError where no plan exists.
+    """
+    if not isinstance(scenario, _core.Scenario):
+        scenario = load_scenario(scenario)
+    return _core.plan(scenario, failed=list(failed), policy=policy)
