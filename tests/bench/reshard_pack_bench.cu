@@ -6,8 +6,9 @@
 #include "kernels/reshard_pack.hpp"
 
 #include <benchmark/benchmark.h>
-#include <cstdio>
 #include <cuda_runtime.h>
+
+#include <cstdio>
 #include <string>
 #include <utility>
 
