@@ -13,11 +13,39 @@ struct StageTime {
   [[nodiscard]] Seconds total() const { return work.total() + sends; }
 };
 
-StageTime stage_time(const StepTerms& terms, const StepQuery& query, double layers) {
+/// What sends add to a stage's time for one microbatch. Blocking, 1F1B exchanges after each pass
+/// that has a neighbour, and interleaving after each pair of passes, all four messages at once.
+/// Beside compute, interleaving hides a send behind the other pass of its slot; for 1F1B see
+/// pipeline_time.
+Seconds visible_sends(const StepTerms& terms, const StepQuery& query, double neighbours) {
+  const auto chunks = static_cast<double>(query.vpp);
+  if (terms.send > Seconds{}) {
+    return terms.send * (query.vpp == 1 ? neighbours : chunks);
+  }
+  if (query.vpp == 1) {
+    return {};
+  }
+  const Seconds slot = terms.layer.forward.total() * (terms.share.layers / chunks);
+  return std::max(Seconds{}, terms.full_send - slot) * chunks;
+}
+
+/// Sends of the first microbatch's way to the last stage and back, and of interleaving's further
+/// warm-up rounds, which have no other pass to hide behind or share a group with.
+Seconds fill_sends(const StepTerms& terms, const StepQuery& query) {
+  const bool blocks = terms.send > Seconds{};
+  const auto hops = static_cast<double>(2 * (query.pp - 1));
+  const auto rounds = static_cast<double>((query.vpp - 1) * query.pp);
+  return blocks ? terms.send * (hops + rounds) : terms.full_send * (hops + 2.0 * rounds);
+}
+
+StageTime stage_time(const StepTerms& terms,
+                     const StepQuery& query,
+                     double layers,
+                     double neighbours) {
   StageTime stage;
   stage.work = (terms.layer.forward * layers);
   stage.work += terms.layer.backward * layers;
-  stage.sends = 2.0 * terms.send * static_cast<double>(query.vpp);
+  stage.sends = visible_sends(terms, query, neighbours);
   return stage;
 }
 
@@ -26,47 +54,52 @@ void add_pass(const PassCost& pass, StageTime& stage) {
   stage.work += pass.backward;
 }
 
-/// The slowest stage and the sum of all.
-struct PipelineTime {
-  StageTime slowest;
-  Seconds sum{};
-};
-
-PipelineTime pipeline_time(const ModelSpec& model, const StepQuery& query, const StepTerms& terms) {
-  if (query.pp == 1) {
-    StageTime only = stage_time(terms, query, terms.share.layers);
-    add_pass(terms.embedding, only);
-    add_pass(terms.head, only);
-    return {only, only.total()};
-  }
-  StageTime first = stage_time(terms, query, terms.share.first_layers);
-  StageTime last = stage_time(terms, query, terms.share.last_layers);
-  const StageTime middle = stage_time(terms, query, terms.share.layers);
-  const Seconds all_layers = (terms.layer.forward.total() + terms.layer.backward.total()) *
-                             static_cast<double>(model.num_layers);
-  add_pass(terms.embedding, first);
-  add_pass(terms.head, last);
-  PipelineTime pipeline;
-  pipeline.slowest = first.total() < last.total() ? last : first;
-  if (query.pp > 2 && pipeline.slowest.total() < middle.total()) {
-    pipeline.slowest = middle;
-  }
-  pipeline.sum = all_layers + middle.sends * static_cast<double>(query.pp) +
-                 terms.embedding.forward.total() + terms.embedding.backward.total() +
-                 terms.head.forward.total() + terms.head.backward.total();
-  return pipeline;
+Seconds total(const PassCost& pass) {
+  return pass.forward.total() + pass.backward.total();
 }
 
-/// Splits the exposed synchronisation between the data-parallel and the resharding part.
-void add_sync(const StepTerms& terms, Seconds window, StepBreakdown& parts) {
-  const Seconds all = terms.sync.total();
-  if (all <= Seconds{}) {
-    return;
+/// The slowest stage, and the time in which it waits for the others: the first microbatch's way to
+/// it and the last one's way from it, through one chunk of every other stage.
+struct PipelineTime {
+  StageTime slowest;
+  Seconds fill{};
+};
+
+PipelineTime pipeline_time(const StepQuery& query, const StepTerms& terms) {
+  const RankShare& share = terms.share;
+  StageTime first = stage_time(terms, query, share.first_layers, 1.0);
+  add_pass(terms.embedding, first);
+  if (query.pp == 1) {
+    add_pass(terms.head, first);
+    return {first, {}};
   }
-  const Seconds visible =
-      terms.sync_exposed < 1.0 ? std::max(all * terms.sync_exposed, all - window) : all;
-  parts.reshard = visible * (terms.sync.reshard() / all);
-  parts.data += visible - parts.reshard;
+  StageTime last = stage_time(terms, query, share.last_layers, 1.0);
+  add_pass(terms.head, last);
+  const StageTime middle = stage_time(terms, query, share.layers, 2.0);
+  const auto num_middle = static_cast<double>(query.pp - 2);
+  const double layers = share.first_layers + share.last_layers + num_middle * share.layers;
+  const double chunk = 1.0 / static_cast<double>(query.vpp);
+  const Seconds others = total(terms.layer) * chunk;
+  const bool is_middle =
+      num_middle > 0.0 && first.total() < middle.total() && last.total() < middle.total();
+  PipelineTime pipeline;
+  if (is_middle) {
+    pipeline = {middle,
+                others * (layers - share.layers) + total(terms.embedding) + total(terms.head)};
+  } else if (last.total() < first.total()) {
+    pipeline = {first, others * (layers - share.first_layers) + total(terms.head)};
+  } else {
+    pipeline = {last, others * (layers - share.last_layers) + total(terms.embedding)};
+  }
+  pipeline.fill += fill_sends(terms, query);
+  if (query.vpp == 1 && terms.send <= Seconds{}) {
+    // The first stage has pp microbatches under way, so that pp rounds take at least one round
+    // trip through all stages: sends beside compute are not free.
+    const Seconds trip = pipeline.slowest.total() + pipeline.fill;
+    const Seconds round = trip / static_cast<double>(query.pp);
+    pipeline.slowest.sends += std::max(Seconds{}, round - pipeline.slowest.total());
+  }
+  return pipeline;
 }
 
 void add_throughput(const ModelSpec& model,
@@ -96,7 +129,7 @@ Expected<StepCost, Infeasible> step_cost(const ModelSpec& model,
     return Infeasible{on.gpu + " has no 8-bit floating point"};
   }
   const StepTerms terms = step_terms(model, query, on);
-  const PipelineTime pipeline = pipeline_time(model, query, terms);
+  const PipelineTime pipeline = pipeline_time(query, terms);
   const auto rounds = static_cast<double>(query.num_microbatches);
 
   StepCost cost;
@@ -111,10 +144,12 @@ Expected<StepCost, Infeasible> step_cost(const ModelSpec& model,
   parts.expert = work.expert * rounds;
   parts.pipeline = pipeline.slowest.sends * rounds;
   parts.data = terms.zero3_gather * rounds;
-  parts.bubble = (pipeline.sum - pipeline.slowest.total()) / static_cast<double>(query.vpp);
+  parts.bubble = pipeline.fill;
   parts.straggler = (pipeline.slowest.total() * rounds + parts.bubble) * terms.straggler;
   parts.optimizer = terms.optimizer;
-  add_sync(terms, pipeline.slowest.total(), parts);
+  const SyncCost sync = terms.visible_sync();
+  parts.reshard = sync.reshard();
+  parts.data += sync.reduce + sync.gather;
   cost.step_time = parts.total();
   cost.memory = memory_cost(model, query, terms.share, on);
   add_throughput(model, query, on, cost);

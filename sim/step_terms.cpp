@@ -91,6 +91,15 @@ void add_sends(const ModelSpec& model,
 
 }  // namespace
 
+SyncCost StepTerms::visible_sync() const {
+  const Seconds all = sync.total();
+  if (sync_exposed >= 1.0 || all <= Seconds{}) {
+    return sync;
+  }
+  const Seconds window = (layer.forward.total() + layer.backward.total()) * share.layers;
+  return sync * (std::max(all * sync_exposed, all - window) / all);
+}
+
 StepTerms step_terms(const ModelSpec& model, const StepQuery& query, const HardwareParameters& on) {
   StepTerms terms;
   terms.share = rank_share(model, query);

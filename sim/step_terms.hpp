@@ -18,6 +18,9 @@ struct SyncCost {
 
   [[nodiscard]] Seconds total() const { return reshard_in + reduce + gather + reshard_out; }
   [[nodiscard]] Seconds reshard() const { return reshard_in + reshard_out; }
+  friend SyncCost operator*(const SyncCost& sync, double k) {
+    return {sync.reshard_in * k, sync.reduce * k, sync.gather * k, sync.reshard_out * k};
+  }
 };
 
 /// The durations that a step is made of: the closed form adds them up, the step simulator plays
@@ -34,6 +37,9 @@ struct StepTerms {
   Seconds zero3_gather{};     ///< exposed, per microbatch and stage
   double straggler = 0.0;     ///< share that waiting for the slowest node adds to the pipeline
   RankShare share;
+
+  /// What stays visible of `sync`: the rest hides behind one microbatch of the busiest stage.
+  [[nodiscard]] SyncCost visible_sync() const;
 };
 
 /// `query` must have passed check_query.

@@ -99,13 +99,15 @@ TEST_CASE("every TP degree up to the heads has a price, and units make 30 ranks 
   CHECK(at_30.ffn == 2731.0);
 }
 
-TEST_CASE("kv-groups go to ranks whole, and are copied where there are fewer", "[sim][step]") {
-  const ModelSpec model = llama_405b();  // 128 heads in 8 groups
+TEST_CASE("query heads are divided, and kv-groups copied to every rank that has heads of them",
+          "[sim][step]") {
+  const ModelSpec model = llama_405b();  // 128 heads in 8 groups of 16
   CHECK(rank_share(model, query_of(8, 1, 1, 1)).heads == 16.0);
-  CHECK(rank_share(model, query_of(7, 1, 1, 1)).heads == 32.0);
+  CHECK(rank_share(model, query_of(8, 1, 1, 1)).kv_heads == 1.0);
+  CHECK(rank_share(model, query_of(7, 1, 1, 1)).heads == 19.0);  // 18.3 up
   CHECK(rank_share(model, query_of(7, 1, 1, 1)).kv_heads == 2.0);
-  CHECK(rank_share(model, query_of(16, 1, 1, 1)).kv_heads == 1.0);
   CHECK(rank_share(model, query_of(16, 1, 1, 1)).heads == 8.0);
+  CHECK(rank_share(model, query_of(16, 1, 1, 1)).kv_heads == 1.0);
 }
 
 TEST_CASE("fewer ranks never make a replica faster", "[sim][step]") {
@@ -132,7 +134,7 @@ TEST_CASE("what cannot run is refused with the reason", "[sim][step]") {
   StepQuery fp8 = query_of(1, 1, 1, 1);
   fp8.precision = Precision::fp8;
   CHECK(reason(fp8) == "a100 has no 8-bit floating point");
-  CHECK(reason(query_of(1, 25, 1, 1)).find("24 layers") != std::string::npos);
+  CHECK(reason(query_of(1, 27, 1, 1)).find("24 layers") != std::string::npos);
   StepQuery experts = query_of(1, 1, 8, 1);
   experts.ep = 8;
   CHECK(reason(experts).find("0 experts") != std::string::npos);
