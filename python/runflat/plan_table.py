@@ -20,6 +20,7 @@ class Replica:
 
     tp_sizes: tuple[int, ...]  # the different TP degrees of its stages, ascending
     num_microbatches: int
+    num_recompute_layers: int
     power: float
     num_gpus: int
     inactive: tuple[int, ...]  # GPUs of its slots that do not run
@@ -51,6 +52,7 @@ def _replica(cells: list[dict[str, Any]], share: dict[str, Any]) -> Replica:
     return Replica(
         tp_sizes=tuple(sorted(set(sizes))),
         num_microbatches=share["num_microbatches"],
+        num_recompute_layers=share["num_recompute_layers"],
         power=share["power"],
         num_gpus=sum(sizes),
         inactive=tuple(cell["gpus"][slot] for cell in cells for slot in cell["inactive"]),
@@ -64,7 +66,7 @@ def _replica_table(replicas: Iterable[Replica]) -> Table:
         dp_ranks.setdefault(replica, []).append(dp_rank)
     table = Table(box=None, pad_edge=False)
     table.add_column("replicas (dp rank)", overflow="fold")
-    for name in ("TP", "microbatches", "power", "GPUs each"):
+    for name in ("TP", "microbatches", "recomputed", "power", "GPUs each"):
         table.add_column(name, justify="right")
     table.add_column("GPUs out", overflow="fold")
     for replica, ranks in dp_ranks.items():
@@ -72,6 +74,7 @@ def _replica_table(replicas: Iterable[Replica]) -> Table:
             ranges(ranks),
             ranges(replica.tp_sizes),
             str(replica.num_microbatches),
+            f"{replica.num_recompute_layers} layers",
             f"{replica.power:.2f}",
             f"{replica.num_gpus:,}",
             ranges(sorted(replica.inactive)),

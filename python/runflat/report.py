@@ -18,12 +18,12 @@ _GENERAL_TERMS = {
     "goodput": "The training that was kept, as a share of what the same job would have done in the "
     "same time without any failure.",
     "availability": "The share of the time in which the job was up, at whatever speed.",
-    "GPU-hours lost": "GPU-hours that were paid for, reserves included, and did not become "
+    "GPU-hours lost": "GPU-hours that were paid for, spares included, and did not become "
     "training that was kept.",
     "NVLink domain": "The GPUs that share one fast NVLink network: a node, or a rack. Tensor "
     "parallelism stays inside one.",
-    "spares": "Reserve domains that the job owned in this run.",
-    "spares 99 %": "Reserve domains with which a job that uses this policy would have run at its "
+    "spares": "Spare domains that the job owned in this run.",
+    "spares 99 %": "Spare domains with which a job that uses this policy would have run at its "
     "full batch for 99 % of the time.",
     "cost": "The price of the GPU-hours lost.",
     "p5-p95": "Of a hundred simulated runs, five came out below the first number and five above "

@@ -25,18 +25,18 @@ POLICIES = {
     "spare_domain": Term(
         "spare domain",
         "#e69f00",
-        "A healthy reserve domain takes the place of a damaged one; reserves are paid for all the "
-        "time.",
+        "A healthy spare domain takes the place of a damaged one and gets its state from the other "
+        "replicas; spares are paid for all the time.",
     ),
     "dp_drop": Term(
         "DP drop",
         "#d55e00",
-        "Every data-parallel replica with a failed GPU is left out until the GPU is repaired.",
+        "Replicas that contain damage are left out until it is repaired.",
     ),
     "uniform_tp": Term(
         "uniform TP",
         "#cc79a7",
-        "All replicas shrink to the tensor-parallel degree of the most damaged one.",
+        "The whole job restarts at the smaller tensor-parallel degree of the most damaged group.",
     ),
     "ntp": Term(
         "NTP",
@@ -70,7 +70,7 @@ CAUSES = {
         "Healthy GPUs that the plan has no use for: in a dropped replica, say.",
     ),
     "failed": Term("failed GPUs", "#252525", "GPUs that are broken or in repair."),
-    "spare": Term("reserves", "#fdd0a2", "Healthy reserve GPUs that stand by."),
+    "spare": Term("spares", "#fdd0a2", "Healthy spare GPUs that stand by."),
 }
 
 

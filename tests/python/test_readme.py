@@ -1,0 +1,36 @@
+"""What the README tells a reader to type works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+README = Path(__file__).parents[2] / "README.md"
+TEXT = README.read_text() if README.exists() else ""
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.M | re.S)
+COMMANDS = [
+    shlex.split(line.removeprefix("$ "), comments=True)[1:]
+    for language, block in BLOCKS
+    if language != "python"
+    for line in block.splitlines()
+    if re.match(r"(\$ )?(\.venv/bin/)?runflat ", line)
+]
+SNIPPETS = [block for language, block in BLOCKS if language == "python"]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_a_command_of_the_readme_runs(run: Run, tmp_path: Path, arguments: list[str]) -> None:
+    if any(argument.endswith(".csv") for argument in arguments):
+        pytest.skip("replays a trace that is not part of the repository")
+    few = ["--trials", "2"] if arguments[0] == "whatif" else []
+    done = run(*arguments, *few)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_a_snippet_of_the_readme_runs(snippet: str) -> None:
+    exec(snippet, {})
