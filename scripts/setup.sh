@@ -73,7 +73,8 @@ build_module() {
   local cuda_bin=/usr/local/cuda/bin
   if ! command -v nvcc >/dev/null && [ -x "$cuda_bin/nvcc" ]; then PATH="$PATH:$cuda_bin"; fi
   mkdir -p build
-  cmake -S . -B build -G Ninja -DPython_EXECUTABLE="$PWD/.venv/bin/python" >build/configure.log 2>&1 || {
+  cmake -S . -B build -G Ninja -DPython_EXECUTABLE="$PWD/.venv/bin/python" \
+    -DRUNFLAT_BUILD_PYTHON=ON -DRUNFLAT_BUILD_TESTS=ON >build/configure.log 2>&1 || {
     cat build/configure.log >&2
     fail "cmake could not configure the build"
   }
