@@ -24,16 +24,17 @@ struct Shape {
   BoxCopy box;  // src is the tensor, dst the wire
 };
 
-std::int64_t bytes_of(const Shape& shape, std::int64_t blocks_apart) {
-  return (shape.box.num_blocks * blocks_apart + shape.box.block_size) * shape.element_size;
+std::int64_t bytes_of(const Shape& shape, std::int64_t first, std::int64_t blocks_apart) {
+  const std::int64_t elements = first + shape.box.num_blocks * blocks_apart + shape.box.block_size;
+  return (elements * shape.element_size + 255) / 256 * 256;
 }
 
 /// Each iteration works on its own part of memory much larger than the L2 cache, and is timed by
 /// events around it.
 void run(benchmark::State& state, Shape shape, bool unpack) {
   constexpr std::int64_t kRotation = std::int64_t{1} << 30;
-  const std::int64_t src_bytes = (bytes_of(shape, shape.box.src_stride) + 255) / 256 * 256;
-  const std::int64_t dst_bytes = (bytes_of(shape, shape.box.dst_stride) + 255) / 256 * 256;
+  const std::int64_t src_bytes = bytes_of(shape, shape.box.src_first, shape.box.src_stride);
+  const std::int64_t dst_bytes = bytes_of(shape, shape.box.dst_first, shape.box.dst_stride);
   const std::int64_t num_parts = 1 + kRotation / (src_bytes + dst_bytes);
   char* tensor = nullptr;
   char* wire = nullptr;
