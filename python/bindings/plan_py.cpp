@@ -2,6 +2,7 @@
 #include "core/plan.hpp"
 #include "planner/plan_job.hpp"
 #include "python/bindings/aggregate.hpp"
+#include "python/bindings/infeasible.hpp"
 #include "python/bindings/module.hpp"
 #include "python/bindings/scenario_py.hpp"
 
@@ -17,14 +18,6 @@ namespace py = pybind11;
 
 namespace runflat::python {
 namespace {
-
-template <typename T>
-T value_or_throw(Expected<T, Infeasible> result) {
-  if (!result) {
-    throw InfeasibleError(result.error().reason);
-  }
-  return std::move(result).value();
-}
 
 Plan plan(const LoadedScenario& loaded,
           const std::vector<std::int64_t>& failed,

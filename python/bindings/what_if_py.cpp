@@ -1,10 +1,12 @@
 #include "core/document.hpp"
 #include "core/error.hpp"
 #include "planner/what_if.hpp"
+#include "python/bindings/infeasible.hpp"
 #include "python/bindings/module.hpp"
 #include "python/bindings/scenario_py.hpp"
 
 #include <pybind11/functional.h>
+#include <pybind11/operators.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
@@ -12,6 +14,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <fmt/format.h>
 #include <functional>
 #include <optional>
 #include <string>
@@ -23,7 +26,10 @@ namespace runflat::python {
 namespace {
 
 using planner::PolicyKind;
+using planner::PolicyResult;
+using planner::Summary;
 using planner::WhatIfRequest;
+using planner::WhatIfResult;
 
 std::vector<PolicyKind> distinct_policies(const std::vector<std::string>& names) {
   std::vector<PolicyKind> policies;
@@ -37,13 +43,13 @@ std::vector<PolicyKind> distinct_policies(const std::vector<std::string>& names)
   return policies;
 }
 
-std::string what_if(const LoadedScenario& loaded,
-                    const std::vector<std::string>& policies,
-                    std::int64_t trials,
-                    std::uint64_t seed,
-                    std::int64_t threads,
-                    const std::optional<std::filesystem::path>& trace,
-                    std::function<void(std::int64_t, std::int64_t)> progress) {
+WhatIfResult what_if(const LoadedScenario& loaded,
+                     const std::vector<std::string>& policies,
+                     std::int64_t trials,
+                     std::uint64_t seed,
+                     std::int64_t threads,
+                     const std::optional<std::filesystem::path>& trace,
+                     std::function<void(std::int64_t, std::int64_t)> progress) {
   // Without the GIL; `progress` takes it for each of its calls.
   const py::gil_scoped_release release;
   WhatIfRequest request{.scenario = loaded.scenario,
@@ -58,11 +64,46 @@ std::string what_if(const LoadedScenario& loaded,
   if (trace) {
     request.trace = sim::read_fault_trace(*trace, loaded.scenario.shape_with_spares(0));
   }
-  const auto result = planner::run_what_if(request);
-  if (!result) {
-    throw InfeasibleError(result.error().reason);
-  }
-  return to_json_text(to_value(*result));
+  return value_or_throw(planner::run_what_if(request));
+}
+
+void bind_results(py::module_& m) {
+  py::class_<Summary>(m, "Summary")
+      .def_readonly("mean", &Summary::mean)
+      .def_readonly("p5", &Summary::p5)
+      .def_readonly("p50", &Summary::p50)
+      .def_readonly("p95", &Summary::p95)
+      .def("__repr__",
+           [](const Summary& self) {
+             return fmt::format("Summary(mean={:.4f}, p5={:.4f}, p50={:.4f}, p95={:.4f})",
+                                self.mean,
+                                self.p5,
+                                self.p50,
+                                self.p95);
+           })
+      .def(py::self == py::self);
+  py::class_<PolicyResult>(m, "PolicyResult")
+      .def_property_readonly("policy",
+                             [](const PolicyResult& self) { return to_string(self.policy); })
+      .def_readonly("goodput", &PolicyResult::goodput)
+      .def_readonly("availability", &PolicyResult::availability)
+      .def_property_readonly("lost_gpu_hours", &PolicyResult::lost_gpu_hours)
+      .def_readonly("owned_gpu_hours", &PolicyResult::owned_gpu_hours)
+      .def_readonly("spare_domains", &PolicyResult::spare_domains)
+      .def_readonly("spares_for_99pct", &PolicyResult::spares_for_99pct)
+      .def_readonly("num_interruptions", &PolicyResult::num_interruptions)
+      .def_readonly("num_rejoins", &PolicyResult::num_rejoins)
+      .def_property_readonly("step_time_s",
+                             [](const PolicyResult& self) { return self.step_time.count(); })
+      .def("__repr__", [](const PolicyResult& self) {
+        return fmt::format("PolicyResult(policy='{}', goodput={:.4f}, spares_for_99pct={})",
+                           to_string(self.policy),
+                           self.goodput.mean,
+                           self.spares_for_99pct);
+      });
+  py::class_<WhatIfResult>(m, "WhatIfResult")
+      .def_readonly("policies", &WhatIfResult::policies)
+      .def("to_json", [](const WhatIfResult& self) { return to_json_text(to_value(self)); });
 }
 
 }  // namespace
@@ -79,6 +120,7 @@ PolicyKind policy_named(const std::string& name) {
 }
 
 void bind_what_if(py::module_& m) {
+  bind_results(m);
   m.def("what_if",
         &what_if,
         py::arg("scenario"),

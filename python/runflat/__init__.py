@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from runflat._core import InfeasibleError, ParseError, Plan, Scenario, __version__
+from runflat._core import InfeasibleError, ParseError, Plan, PolicyResult, Scenario, __version__
 from runflat.api import plan, what_if
-from runflat.result import PolicyRow, Result
+from runflat.result import Result
 from runflat.scenario_files import load_scenario, shipped_scenarios
 
 __all__ = [
     "InfeasibleError",
     "ParseError",
     "Plan",
-    "PolicyRow",
+    "PolicyResult",
     "Result",
     "Scenario",
     "__version__",

@@ -29,7 +29,7 @@ def what_if(
     """
     if not isinstance(scenario, _core.Scenario):
         scenario = load_scenario(scenario)
-    text = _core.what_if(
+    outcome = _core.what_if(
         scenario,
         policies=list(policies),
         trials=trials,
@@ -38,7 +38,7 @@ def what_if(
         trace=None if trace is None else Path(trace),
         progress=progress,
     )
-    return Result(scenario, text)
+    return Result(scenario, outcome)
 
 
 def plan(

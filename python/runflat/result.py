@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Group
 
-from runflat._core import Scenario
+from runflat._core import PolicyResult, Scenario, WhatIfResult
 from runflat.console import stdout_console
 from runflat.figure_data import Document
 from runflat.html import policy_table_html
@@ -20,53 +19,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyRow:
-    """One recovery policy; shares are of 1, means over the trials."""
-
-    policy: str
-    goodput: float
-    goodput_p5: float
-    goodput_p95: float
-    availability: float
-    lost_gpu_hours: float
-    spares_for_99pct: int
-    step_time_s: float
-    usd_lost: float
-
-
 class Result:
     """The answer to `what_if`. `text` is result.json, byte for byte the same for the same scenario
-    and seed; `document` is the same as Python values."""
+    and seed; `document` is the same as Python values, `rows` holds a PolicyResult per policy."""
 
-    def __init__(self, scenario: Scenario, text: str) -> None:
+    def __init__(self, scenario: Scenario, outcome: WhatIfResult) -> None:
         self.scenario = scenario
-        self.text = text
-        self.document: Document = json.loads(text)
-
-    def rows(self) -> list[PolicyRow]:
-        return [
-            PolicyRow(
-                policy=policy["policy"],
-                goodput=policy["goodput"]["mean"],
-                goodput_p5=policy["goodput"]["p5"],
-                goodput_p95=policy["goodput"]["p95"],
-                availability=policy["availability"]["mean"],
-                lost_gpu_hours=sum(policy["lost_gpu_hours"].values()),
-                spares_for_99pct=policy["spares_for_99pct"],
-                step_time_s=policy["step_time_s"],
-                usd_lost=policy["cost"]["usd_lost"],
-            )
-            for policy in self.document["policies"]
-        ]
+        self.rows: list[PolicyResult] = outcome.policies
+        self.text = outcome.to_json()
+        self.document: Document = json.loads(self.text)
 
     def frame(self) -> dict[str, np.ndarray]:
-        """The rows as columns, ready for `pandas.DataFrame`."""
-        rows = self.rows()
-        return {
-            field.name: np.array([getattr(row, field.name) for row in rows])
-            for field in fields(PolicyRow)
+        """A column per number of the rows, ready for `pandas.DataFrame`; shares are of 1."""
+        columns: dict[str, list[object]] = {
+            "policy": [row.policy for row in self.rows],
+            "goodput": [row.goodput.mean for row in self.rows],
+            "goodput_p5": [row.goodput.p5 for row in self.rows],
+            "goodput_p95": [row.goodput.p95 for row in self.rows],
+            "availability": [row.availability.mean for row in self.rows],
         }
+        for name in ("lost_gpu_hours", "owned_gpu_hours", "spare_domains", "spares_for_99pct"):
+            columns[name] = [getattr(row, name) for row in self.rows]
+        return {name: np.array(column) for name, column in columns.items()}
 
     def tables(self) -> Group:
         """What the command prints."""

@@ -26,6 +26,7 @@ SNIPPETS = [block for language, block in BLOCKS if language == "python"]
 def test_a_command_of_the_readme_runs(run: Run, tmp_path: Path, arguments: list[str]) -> None:
     if any(argument.endswith(".csv") for argument in arguments):
         pytest.skip("replays a trace that is not part of the repository")
+    arguments = ["small" if word == "SCENARIO" else word for word in arguments]
     few = ["--trials", "2"] if arguments[0] == "whatif" else []
     done = run(*arguments, *few)
     assert done.returncode == 0, done.stderr
