@@ -14,6 +14,8 @@ namespace {
 
 constexpr double kHighestRate = 1000.0;  // per node and day; more is a slip of the unit
 constexpr double kLargestScale = 1e6;
+constexpr double kLeastNodeShape = 0.01;
+constexpr double kMostRecurrence = 0.95;
 
 double read_rate(ObjectReader& in, BlastRadius radius, const ClusterShape& shape) {
   const std::optional<Reader> per_nodes = in.find("rate_per_1000_node_days");
@@ -38,6 +40,27 @@ double read_rate(ObjectReader& in, BlastRadius radius, const ClusterShape& shape
   return rate;
 }
 
+/// What is off unless the table has it.
+void read_processes(ObjectReader& in, FailureClass& result) {
+  result.batches = read_or(in, "batches", BatchLaw{}, read_batches);
+  result.refault = read_or(in, "refault", Recurrence{}, read_recurrence);
+  result.infant_mortality = read_or(in, "infant_mortality", Recurrence{}, read_recurrence);
+  result.rate_over_time =
+      read_or(in, "rate_over_time", std::vector<RateStep>{}, read_rate_over_time);
+  result.silence = read_or(in, "silence", Distribution{}, read_distribution);
+  if (const std::optional<Reader> slow = in.find("slow")) {
+    result.slow = read_slowness(*slow);
+  }
+  if (result.recurrence() > kMostRecurrence) {
+    in.place().reject("expected refault and infant_mortality after at most 95 % of the repairs");
+  }
+  const bool recurs = result.recurrence() > 0.0;
+  if (result.slow &&
+      (recurs || result.silence != Distribution{} || result.blast_radius == BlastRadius::job)) {
+    in.place().reject("expected a slow component without refaults or silence, not a job");
+  }
+}
+
 FailureClass read_failure_class(const Reader& place,
                                 const ClusterShape& shape,
                                 const std::optional<Distribution>& common_repair) {
@@ -57,6 +80,7 @@ FailureClass read_failure_class(const Reader& place,
   result.detection = read_or(in, "detection", Detection::crash, [](const Reader& value) {
     return static_cast<Detection>(value.choice({"crash", "hang"}));
   });
+  read_processes(in, result);
   in.finish();
   return result;
 }
@@ -66,9 +90,20 @@ FailureClass read_failure_class(const Reader& place,
 double FailureModel::rate_per_node_day() const {
   double sum = 0.0;
   for (const FailureClass& failure_class : classes) {
-    sum += failure_class.rate_per_node_day;
+    sum += failure_class.slow ? 0.0 : failure_class.rate_per_node_day;
   }
   return sum * scale;
+}
+
+std::vector<std::string> FailureModel::class_names() const {
+  std::vector<std::string> names;
+  for (const FailureClass& failure_class : classes) {
+    names.push_back(failure_class.name);
+  }
+  for (const Maintenance& work : maintenance) {
+    names.push_back(work.name);
+  }
+  return names;
 }
 
 Hours mean_time_between_faults(double rate_per_node_day, double num_nodes) {
@@ -83,6 +118,9 @@ FailureModel read_failure_model(const Reader& place, const ClusterShape& shape) 
   model.scale = read_or(
       in, "scale", 1.0, [](const Reader& value) { return value.number(0.0, kLargestScale); });
   model.warm_up = find_span(in, "warm_up").value_or(Seconds::zero());
+  if (const std::optional<Reader> node_shape = in.find("node_rate_shape")) {
+    model.node_rate_shape = node_shape->number(kLeastNodeShape, 1e6);
+  }
   std::optional<Distribution> common_repair;
   if (const std::optional<Reader> repair = in.find("repair")) {
     common_repair = read_distribution(*repair);
@@ -97,6 +135,11 @@ FailureModel read_failure_model(const Reader& place, const ClusterShape& shape) 
         item.reject(fmt::format("expected a name of its own, {} is taken", failure_class.name));
       }
       model.classes.push_back(std::move(failure_class));
+    }
+  }
+  if (const std::optional<Reader> list = in.find("maintenance")) {
+    for (const Reader& item : list->items()) {
+      model.maintenance.push_back(read_maintenance(item, shape));
     }
   }
   in.finish();

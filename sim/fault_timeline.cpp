@@ -32,6 +32,21 @@ ComponentRange groups_of(ComponentRange range, std::int32_t group_size) {
   return {first, last - first + 1};
 }
 
+/// Of a fault or a slowdown.
+template <typename Hit>
+void require_valid_hit(const Hit& hit, const ClusterShape& shape) {
+  require(hit.begin <= hit.end, "a fault must not end before it begins");
+  require(hit.component >= 0 && hit.component < shape.num_components(hit.blast_radius),
+          "a fault must hit a component of the cluster");
+}
+
+template <typename Hit>
+void sort_unless_sorted(std::vector<Hit>& hits) {
+  if (!std::is_sorted(hits.begin(), hits.end())) {
+    std::sort(hits.begin(), hits.end());
+  }
+}
+
 }  // namespace
 
 std::string_view to_string(BlastRadius radius) {
@@ -54,6 +69,18 @@ std::string_view to_string(Detection detection) {
       return "crash";
     case Detection::hang:
       return "hang";
+    case Detection::planned:
+      return "planned";
+  }
+  return "";
+}
+
+std::string_view to_string(Resource resource) {
+  switch (resource) {
+    case Resource::compute:
+      return "compute";
+    case Resource::network:
+      return "network";
   }
   return "";
 }
@@ -100,18 +127,21 @@ ComponentRange components_hit(const Fault& fault, const ClusterShape& shape, Bla
 
 FaultTimeline make_fault_timeline(const ClusterShape& shape,
                                   SimTime duration,
-                                  std::vector<Fault> faults) {
+                                  std::vector<Fault> faults,
+                                  std::vector<Slowdown> slowdowns) {
   require_valid(shape);
   require(duration >= SimTime::zero(), "a timeline needs a duration of at least zero");
   for (const Fault& fault : faults) {
-    require(fault.begin <= fault.end, "a fault must not end before it begins");
-    require(fault.component >= 0 && fault.component < shape.num_components(fault.blast_radius),
-            "a fault must hit a component of the cluster");
+    require_valid_hit(fault, shape);
+    require(fault.silent_for.count() >= 0, "a fault is found no earlier than it happens");
   }
-  if (!std::is_sorted(faults.begin(), faults.end())) {
-    std::sort(faults.begin(), faults.end());
+  for (const Slowdown& slowdown : slowdowns) {
+    require_valid_hit(slowdown, shape);
+    require(slowdown.speed > 0.0 && slowdown.speed <= 1.0, "a speed lies between 0 and 1");
   }
-  return {shape, duration, std::move(faults)};
+  sort_unless_sorted(faults);
+  sort_unless_sorted(slowdowns);
+  return {shape, duration, std::move(faults), std::move(slowdowns)};
 }
 
 }  // namespace runflat::sim

@@ -2,6 +2,7 @@
 
 #include "sim/sim_time.hpp"
 
+#include <chrono>
 #include <compare>
 #include <cstdint>
 #include <string_view>
@@ -13,11 +14,16 @@ namespace runflat::sim {
 /// down.
 enum class BlastRadius : std::uint8_t { gpu, node, domain, job };
 
-/// How a fault shows: the process dies, or it hangs until somebody's patience ends.
-enum class Detection : std::uint8_t { crash, hang };
+/// How a fault shows: the process dies, or it hangs until somebody's patience ends; planned work is
+/// announced, so the job can get ready.
+enum class Detection : std::uint8_t { crash, hang, planned };
+
+/// What a component that is slow, not down, has less of.
+enum class Resource : std::uint8_t { compute, network };
 
 [[nodiscard]] std::string_view to_string(BlastRadius radius);
 [[nodiscard]] std::string_view to_string(Detection detection);
+[[nodiscard]] std::string_view to_string(Resource resource);
 
 /// The components that faults hit: GPUs numbered through nodes in order, nodes of equal size,
 /// NVLink domains of `domain_size` consecutive GPUs (smaller, equal or larger than a node).
@@ -48,16 +54,31 @@ struct ComponentRange {
   friend bool operator==(const ComponentRange&, const ComponentRange&) = default;
 };
 
-/// One failure and its repair: down during the half-open span [begin, end).
+/// One failure and its repair: down during the half-open span [begin, end). Silent corruption began
+/// `silent_for` before it was found at `begin`: the work and the checkpoints since are worthless.
 struct Fault {
   SimTime begin{};
   SimTime end{};                 ///< kNever where the trace does not know
   std::int32_t component = 0;    ///< GPU, node or domain number, by blast radius; 0 for `job`
-  std::int32_t class_index = 0;  ///< into the failure classes of the model or trace
+  std::int32_t class_index = 0;  ///< into the class names of the model or trace
   BlastRadius blast_radius = BlastRadius::gpu;
   Detection detection = Detection::crash;
+  std::chrono::duration<std::int32_t> silent_for{};  ///< whole seconds, at least zero
 
   friend auto operator<=>(const Fault&, const Fault&) = default;
+};
+
+/// A component that works on, slower, during the half-open span [begin, end).
+struct Slowdown {
+  SimTime begin{};
+  SimTime end{};
+  std::int32_t component = 0;
+  std::int32_t class_index = 0;
+  BlastRadius blast_radius = BlastRadius::gpu;
+  Resource resource = Resource::compute;
+  double speed = 1.0;  ///< of the healthy speed, 0 < speed <= 1; those that overlap multiply
+
+  friend auto operator<=>(const Slowdown&, const Slowdown&) = default;
 };
 
 /// The GPUs, or the nodes or domains any part of which, a fault takes down; empty for a `job`
@@ -77,14 +98,16 @@ struct FaultTimeline {
   ClusterShape shape;
   SimTime duration{};
   std::vector<Fault> faults;
+  std::vector<Slowdown> slowdowns{};  ///< in order, like the faults
 
   friend bool operator==(const FaultTimeline&, const FaultTimeline&) = default;
 };
 
-/// Sorts `faults` and checks them: each ends no earlier than it begins, and hits a component that
-/// exists. Throws InvalidArgument otherwise.
+/// Sorts `faults` and `slowdowns` and checks them: each ends no earlier than it begins, and hits a
+/// component that exists. Throws InvalidArgument otherwise.
 [[nodiscard]] FaultTimeline make_fault_timeline(const ClusterShape& shape,
                                                 SimTime duration,
-                                                std::vector<Fault> faults);
+                                                std::vector<Fault> faults,
+                                                std::vector<Slowdown> slowdowns = {});
 
 }  // namespace runflat::sim

@@ -8,7 +8,19 @@ namespace runflat::sim {
 
 /// What the numbers of a stream are for. Two purposes never share numbers, so that changing how
 /// many are drawn for one (a different repair law, say) leaves the others as they were.
-enum class Purpose : std::uint8_t { arrival, target, repair, placement, policy };
+enum class Purpose : std::uint8_t {
+  arrival,
+  target,
+  repair,
+  placement,
+  policy,
+  node_rate,
+  batch,
+  batch_repair,
+  recurrence,
+  silence,
+  resampling,
+};
 
 /// Names a stream within a seed. `source` is whatever draws: a failure class, a component.
 struct StreamId {

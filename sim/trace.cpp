@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <fmt/format.h>
+#include <limits>
 #include <optional>
 #include <span>
 #include <system_error>
@@ -22,7 +24,8 @@ namespace {
 constexpr double kMostDays = 1e6;
 constexpr std::array kRadii{
     BlastRadius::gpu, BlastRadius::node, BlastRadius::domain, BlastRadius::job};
-constexpr std::array kDetections{Detection::crash, Detection::hang};
+constexpr std::array kDetections{Detection::crash, Detection::hang, Detection::planned};
+constexpr std::array kResources{Resource::compute, Resource::network};
 
 /// Which field of a row holds what.
 struct Columns {
@@ -34,6 +37,9 @@ struct Columns {
   std::optional<std::size_t> failure_class;
   std::optional<std::size_t> level;
   std::optional<std::size_t> detection;
+  std::optional<std::size_t> silent_seconds;
+  std::optional<std::size_t> speed;
+  std::optional<std::size_t> resource;
   std::size_t num_fields = 0;
 };
 
@@ -69,6 +75,9 @@ Columns read_header(CsvReader& csv) {
                   .failure_class = find_column(csv, "class"),
                   .level = find_column(csv, "level"),
                   .detection = find_column(csv, "detection"),
+                  .silent_seconds = find_column(csv, "silent_seconds"),
+                  .speed = find_column(csv, "speed"),
+                  .resource = find_column(csv, "resource"),
                   .num_fields = csv.fields().size()};
   const bool has_component = columns.blast_radius && columns.component;
   if (columns.node.has_value() == has_component ||
@@ -124,6 +133,11 @@ std::int32_t read_component(const CsvReader& csv,
   return *component;
 }
 
+/// The field of an optional column, where it is not empty.
+const std::string* filled(std::span<const std::string> fields, std::optional<std::size_t> column) {
+  return column && !fields[*column].empty() ? &fields[*column] : nullptr;
+}
+
 Fault read_fault(const CsvReader& csv, const Columns& columns, const ClusterShape& shape) {
   const std::span<const std::string> fields = csv.fields();
   if (fields.size() != columns.num_fields) {
@@ -145,10 +159,38 @@ Fault read_fault(const CsvReader& csv, const Columns& columns, const ClusterShap
                                    columns.node ? "node" : "component",
                                    fields[columns.node ? *columns.node : *columns.component],
                                    shape.num_components(fault.blast_radius));
-  if (columns.detection && !fields[*columns.detection].empty()) {
-    fault.detection = read_word(csv, "detection", fields[*columns.detection], kDetections);
+  if (const std::string* word = filled(fields, columns.detection)) {
+    fault.detection = read_word(csv, "detection", *word, kDetections);
+  }
+  if (const std::string* seconds = filled(fields, columns.silent_seconds)) {
+    fault.silent_for = std::chrono::duration<std::int32_t>{
+        read_component(csv, "silent_seconds", *seconds, std::numeric_limits<std::int32_t>::max())};
   }
   return fault;
+}
+
+/// The row as a slowdown, if it has a speed.
+std::optional<Slowdown> read_slowdown(const CsvReader& csv,
+                                      const Columns& columns,
+                                      const Fault& fault) {
+  const std::string* const text = filled(csv.fields(), columns.speed);
+  if (text == nullptr) {
+    return std::nullopt;
+  }
+  const std::optional<double> speed = parse_number<double>(*text);
+  if (!speed || !(*speed > 0.0 && *speed <= 1.0)) {
+    csv.reject(fmt::format("speed: expected a number above 0 and up to 1, found '{}'", *text));
+  }
+  Slowdown slowdown{.begin = fault.begin,
+                    .end = fault.end,
+                    .component = fault.component,
+                    .class_index = fault.class_index,
+                    .blast_radius = fault.blast_radius,
+                    .speed = *speed};
+  if (const std::string* word = filled(csv.fields(), columns.resource)) {
+    slowdown.resource = read_word(csv, "resource", *word, kResources);
+  }
+  return slowdown;
 }
 
 std::string class_name(std::span<const std::string> fields, const Columns& columns) {
@@ -178,6 +220,21 @@ std::string csv_field(std::string_view text) {
   return quoted + "\"";
 }
 
+/// What of `hits` a job sees that runs from `start` for `duration`, in its own time.
+template <typename Hit>
+std::vector<Hit> window(const std::vector<Hit>& hits, SimTime duration, SimTime start) {
+  std::vector<Hit> seen;
+  for (Hit hit : hits) {
+    hit.begin -= start;
+    hit.end -= hit.end == kNever ? SimTime::zero() : start;
+    const bool before = hit.begin < SimTime::zero() && hit.end <= SimTime::zero();
+    if (!before && hit.begin < duration) {
+      seen.push_back(hit);
+    }
+  }
+  return seen;
+}
+
 }  // namespace
 
 FaultTrace parse_fault_trace(std::string_view text,
@@ -197,9 +254,14 @@ FaultTrace parse_fault_trace(std::string_view text,
       trace.class_names.push_back(found->first);
     }
     fault.class_index = found->second;
-    trace.faults.push_back(fault);
+    if (const std::optional<Slowdown> slowdown = read_slowdown(csv, columns, fault)) {
+      trace.slowdowns.push_back(*slowdown);
+    } else {
+      trace.faults.push_back(fault);
+    }
   }
   std::sort(trace.faults.begin(), trace.faults.end());
+  std::sort(trace.slowdowns.begin(), trace.slowdowns.end());
   return trace;
 }
 
@@ -208,17 +270,34 @@ FaultTrace read_fault_trace(const std::filesystem::path& path, const ClusterShap
 }
 
 std::string fault_trace_csv(const FaultTrace& trace) {
-  std::string text = "start_day,end_day,blast_radius,component,class,detection\n";
+  const bool has_silence =
+      std::any_of(trace.faults.begin(), trace.faults.end(), [](const Fault& fault) {
+        return fault.silent_for.count() != 0;
+      });
+  const bool has_slowdowns = !trace.slowdowns.empty();
+  std::string text = fmt::format("start_day,end_day,blast_radius,component,class,detection{}{}\n",
+                                 has_silence ? ",silent_seconds" : "",
+                                 has_slowdowns ? ",speed,resource" : "");
+  const auto append_hit = [&](const auto& hit) {
+    require(hit.begin >= SimTime::zero(), "a trace begins at day 0");
+    text +=
+        fmt::format("{},{},{},{},{},",
+                    to_days(hit.begin).count(),
+                    hit.end == kNever ? std::string() : fmt::format("{}", to_days(hit.end).count()),
+                    to_string(hit.blast_radius),
+                    hit.component,
+                    csv_field(trace.class_names.at(static_cast<std::size_t>(hit.class_index))));
+  };
   for (const Fault& fault : trace.faults) {
-    require(fault.begin >= SimTime::zero(), "a trace begins at day 0");
+    append_hit(fault);
+    text += to_string(fault.detection);
+    text += has_silence ? fmt::format(",{}", fault.silent_for.count()) : "";
+    text += has_slowdowns ? ",,\n" : "\n";
+  }
+  for (const Slowdown& slowdown : trace.slowdowns) {
+    append_hit(slowdown);
     text += fmt::format(
-        "{},{},{},{},{},{}\n",
-        to_days(fault.begin).count(),
-        fault.end == kNever ? std::string() : fmt::format("{}", to_days(fault.end).count()),
-        to_string(fault.blast_radius),
-        fault.component,
-        csv_field(trace.class_names.at(static_cast<std::size_t>(fault.class_index))),
-        to_string(fault.detection));
+        "{},{},{}\n", has_silence ? "," : "", slowdown.speed, to_string(slowdown.resource));
   }
   return text;
 }
@@ -227,16 +306,10 @@ FaultTimeline replay(const FaultTrace& trace,
                      const ClusterShape& shape,
                      SimTime duration,
                      SimTime start) {
-  std::vector<Fault> faults;
-  for (Fault fault : trace.faults) {
-    fault.begin -= start;
-    fault.end -= fault.end == kNever ? SimTime::zero() : start;
-    const bool before = fault.begin < SimTime::zero() && fault.end <= SimTime::zero();
-    if (!before && fault.begin < duration) {
-      faults.push_back(fault);
-    }
-  }
-  return make_fault_timeline(shape, duration, std::move(faults));
+  return make_fault_timeline(shape,
+                             duration,
+                             window(trace.faults, duration, start),
+                             window(trace.slowdowns, duration, start));
 }
 
 }  // namespace runflat::sim

@@ -14,6 +14,7 @@ namespace runflat::sim {
 struct FaultTrace {
   std::vector<Fault> faults;             ///< sorted as in a FaultTimeline
   std::vector<std::string> class_names;  ///< by class_index, in the order of the file
+  std::vector<Slowdown> slowdowns{};     ///< sorted likewise
 
   friend bool operator==(const FaultTrace&, const FaultTrace&) = default;
 };
@@ -26,7 +27,13 @@ struct FaultTrace {
 ///   component           the number of that GPU, node or domain (0 for a job)
 ///   class               optional, what failed
 ///   level               optional, what kind of thing failed; a class is then called `level/class`
-///   detection           optional, crash (where empty) | hang
+///   detection           optional, crash (where empty) | hang | planned
+///   silent_seconds      optional, for how long before start_day the state was corrupt, in whole
+///                       seconds (empty: 0)
+///   speed               optional, of a component that is slow and not down, between 0 and 1
+///   (empty:
+///                       it is down), with
+///   resource            compute (where empty) | network
 /// Other columns are ignored. The columns of the InfiniteHBD trace (start_day, end_day, node,
 /// level, class, desc) are a case of this.
 ///

@@ -94,6 +94,33 @@ TEST_CASE("a trace written and read again is the same", "[sim][trace]") {
   }
 }
 
+TEST_CASE("silence and slow components survive writing and reading", "[sim][trace]") {
+  FailureModel model{.classes = {{.name = "corruption",
+                                  .rate_per_node_day = 0.02,
+                                  .repair = Distribution::constant(Hours{3}),
+                                  .silence = Distribution::exponential(Hours{20})},
+                                 {.name = "throttled",
+                                  .rate_per_node_day = 0.02,
+                                  .repair = Distribution::exponential(Hours{3}),
+                                  .slow = Slowness{.resource = Resource::network, .speed = 0.7}}}};
+  const FaultTimeline sampled = sample_faults(model, kShape, days(100), 3, 0);
+  FaultTrace trace{
+      .faults = sampled.faults, .class_names = model.class_names(), .slowdowns = sampled.slowdowns};
+  CHECK(parse(fault_trace_csv(trace)) == trace);
+  CHECK(replay(trace, kShape, days(100)) == sampled);
+  trace.faults.clear();
+  trace.class_names = {"throttled"};
+  for (Slowdown& slowdown : trace.slowdowns) {
+    slowdown.class_index = 0;
+  }
+  CHECK(parse(fault_trace_csv(trace)) == trace);
+  using Catch::Matchers::Contains;
+  const std::string header = "start_day,end_day,node,silent_seconds,speed,resource\n";
+  CHECK_THROWS_WITH(parse(header + "1,2,3,-4,,\n"), Contains("t.csv: row 2: silent_seconds: "));
+  CHECK_THROWS_WITH(parse(header + "1,2,3,,1.5,\n"), Contains("t.csv: row 2: speed: "));
+  CHECK_THROWS_WITH(parse(header + "1,2,3,,0.5,disk\n"), Contains("t.csv: row 2: resource: "));
+}
+
 TEST_CASE("a bad trace is refused with its row", "[sim][trace]") {
   using Catch::Matchers::Contains;
   const std::string header = "start_day,end_day,node,class\n0,1,2,ok\n";
