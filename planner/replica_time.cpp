@@ -76,7 +76,7 @@ Expected<ReplicaStep, Infeasible> with_recomputation(const Scenario& scenario,
 }  // namespace
 
 ReplicaTime make_replica_time(const Scenario& scenario) {
-  return [scenario, hardware = sim::load_hardware(scenario.cluster.gpu, scenario.software_release)](
+  return [scenario, hardware = sim::load_hardware(scenario.cluster, scenario.software_release)](
              const ReplicaQuery& replica) -> Expected<ReplicaStep, Infeasible> {
     const sim::StepQuery query = step_query(scenario, replica);
     const auto cost = sim::step_cost(scenario.model, query, hardware);

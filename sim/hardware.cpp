@@ -97,6 +97,12 @@ HardwareParameters load_hardware(std::string_view gpu, std::string_view release)
   return read_hardware(hardware_directory() / (wanted.str() + ".toml"));
 }
 
+HardwareParameters load_hardware(const ClusterSpec& cluster, std::string_view release) {
+  HardwareParameters hardware = load_hardware(cluster.gpu, release);
+  hardware.fabric.domain_size = cluster.domain_size;
+  return hardware;
+}
+
 HardwareParameters read_hardware(const std::filesystem::path& file) {
   std::set<std::filesystem::path> seen;
   const Value document = read_inherited(file, seen);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/cluster.hpp"
 #include "core/reader.hpp"
 #include "core/units.hpp"
 #include "sim/collective_cost.hpp"
@@ -74,6 +75,10 @@ struct HardwareName {
 /// Parameters of `gpu` (in any case) under `release`, or under the GPU's default release when that
 /// is empty. ParseError with the known ones when there is no such file.
 [[nodiscard]] HardwareParameters load_hardware(std::string_view gpu, std::string_view release = "");
+
+/// The same for a cluster's GPUs, in domains of the cluster's size.
+[[nodiscard]] HardwareParameters load_hardware(const ClusterSpec& cluster,
+                                               std::string_view release = "");
 
 /// Reads a parameter file. Its `inherits` names another file of the same folder, whose tables it
 /// changes key by key. Every key must be known.

@@ -49,17 +49,33 @@ double layers_in_flight_last(const StepQuery& query, const RankShare& share) {
   return share.last_layers / v * chunks;
 }
 
-/// What full recomputation rebuilds of one layer at a time.
-Bytes rebuilt_layer(const ModelSpec& model,
-                    const StepQuery& query,
-                    const RankShare& share,
-                    const HardwareParameters& on) {
-  if (query.recompute != Recompute::full) {
-    return {};
+/// Of one layer: what it keeps on average over its stage, and what recomputation rebuilds of one at
+/// a time.
+struct LayerMemory {
+  Bytes kept;
+  Bytes rebuilt;
+};
+
+LayerMemory layer_memory(const ModelSpec& model,
+                         const StepQuery& query,
+                         const RankShare& share,
+                         const HardwareParameters& on) {
+  StepQuery whole = query;
+  whole.recompute = Recompute::none;
+  StepQuery full = query;
+  full.recompute = Recompute::full;
+  if (query.recompute == Recompute::full) {
+    return {layer_activations(model, full, share, on), layer_activations(model, whole, share, on)};
   }
-  StepQuery kept = query;
-  kept.recompute = Recompute::none;
-  return layer_activations(model, kept, share, on);
+  LayerMemory memory{layer_activations(model, query, share, on), {}};
+  if (query.num_recompute_layers > 0) {
+    const double again =
+        std::min(1.0, static_cast<double>(query.num_recompute_layers) / share.layers);
+    const Bytes input = layer_activations(model, full, share, on);
+    memory.rebuilt = memory.kept;
+    memory.kept = memory.kept + (input - memory.kept) * again;
+  }
+  return memory;
 }
 
 }  // namespace
@@ -122,10 +138,9 @@ MemoryCost memory_cost(const ModelSpec& model,
   MemoryCost memory;
   add_state(query, stage_parameters(model, query, share, false), memory.first);
   add_state(query, stage_parameters(model, query, share, true), memory.last);
-  const Bytes layer = layer_activations(model, query, share, on);
-  const Bytes rebuilt = rebuilt_layer(model, query, share, on);
-  memory.first.activations = layer * layers_in_flight_first(query, share) + rebuilt;
-  memory.last.activations = layer * layers_in_flight_last(query, share) + rebuilt;
+  const LayerMemory layer = layer_memory(model, query, share, on);
+  memory.first.activations = layer.kept * layers_in_flight_first(query, share) + layer.rebuilt;
+  memory.last.activations = layer.kept * layers_in_flight_last(query, share) + layer.rebuilt;
   // fp16 logits, their fp32 copy and its gradient.
   const Bytes logits{local_tokens(model, query) * share.vocab * 8.0};
   memory.last.buffers = logits;

@@ -81,8 +81,10 @@ std::optional<Infeasible> check_query(const ModelSpec& model, const StepQuery& q
         "every degree of parallelism, the micro-batch size and the number of "
         "microbatches must be at least 1"};
   }
-  if (q.zero_stage < 0 || q.zero_stage > 3 || !(q.power_multiple > 0.0)) {
-    return Infeasible{"zero_stage is 0 to 3 and power_multiple is positive"};
+  if (q.zero_stage < 0 || q.zero_stage > 3 || !(q.power_multiple > 0.0) ||
+      q.num_recompute_layers < 0) {
+    return Infeasible{
+        "zero_stage is 0 to 3, power_multiple is positive and num_recompute_layers not negative"};
   }
   if (std::optional<Infeasible> fault = check_shards(model, q)) {
     return fault;

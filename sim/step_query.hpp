@@ -27,6 +27,8 @@ struct StepQuery {
   Recompute recompute = Recompute::none;
   std::int64_t zero_stage = 0;
   Precision precision = Precision::bf16;
+  /// Layers of each stage computed again whole, beyond what `recompute` says.
+  std::int64_t num_recompute_layers = 0;
   ContextExchange context_exchange = ContextExchange::ring;
 
   /// Off: that communication is fully exposed. On: as far as the release overlaps it.

@@ -104,6 +104,11 @@ StepTerms step_terms(const ModelSpec& model, const StepQuery& query, const Hardw
   StepTerms terms;
   terms.share = rank_share(model, query);
   terms.layer = layer_cost(model, query, terms.share, on);
+  if (query.num_recompute_layers > 0 && query.recompute != Recompute::full) {
+    const double share =
+        std::min(1.0, static_cast<double>(query.num_recompute_layers) / terms.share.layers);
+    terms.layer.backward += terms.layer.forward * share;
+  }
   terms.embedding = embedding_cost(model, query, on);
   terms.head = head_cost(model, query, terms.share, on);
   add_sends(model, query, on, terms);

@@ -26,7 +26,7 @@ struct SyncCost {
 /// The durations that a step is made of: the closed form adds them up, the step simulator plays
 /// them. All for the busiest tensor-parallel rank of a stage.
 struct StepTerms {
-  PassCost layer;
+  PassCost layer;       ///< on average over the stage's layers, where some are computed again
   PassCost embedding;   ///< on the first stage, first chunk
   PassCost head;        ///< on the last stage, last chunk
   Seconds send{};       ///< exposed part of moving one microbatch to a neighbour stage, one way

@@ -1,0 +1,130 @@
+#include "sim/calibration.hpp"
+
+#include "core/document.hpp"
+#include "core/error.hpp"
+#include "tests/catch.hpp"
+
+#include <string>
+
+namespace runflat::sim {
+namespace {
+
+Value entry(std::initializer_list<std::pair<const char*, double>> fields) {
+  Value value;
+  for (const auto& [name, field] : fields) {
+    value.set(name, field);
+  }
+  return value;
+}
+
+/// Microbenchmarks as a machine with these parameters would measure them.
+Value measured_on(const HardwareParameters& truth) {
+  Value::Array gemms;
+  for (const double m : {512.0, 4096.0, 8192.0, 32768.0}) {
+    for (const double n : {1024.0, 8192.0}) {
+      for (const double k : {512.0, 2048.0, 8192.0}) {
+        const Seconds time = gemm(truth.compute, {m, n, k}, false);
+        gemms.push_back(entry({{"m", m}, {"n", n}, {"k", k}, {"seconds", time.count()}}));
+      }
+    }
+  }
+  Value::Array streams;
+  Value::Array reductions;
+  for (double bytes = 1e6; bytes < 2e10; bytes *= 10.0) {
+    Value stream_entry =
+        entry({{"bytes", bytes}, {"seconds", stream(truth.compute, Bytes{bytes}, 2).count()}});
+    stream_entry.set("kernels", 2);
+    streams.push_back(stream_entry);
+    for (const std::int64_t ranks : {2, 4, 8}) {
+      const GroupShape group = strided_group(truth.fabric, ranks, 1);
+      Value reduction = entry(
+          {{"bytes", bytes}, {"seconds", all_reduce(truth.fabric, group, Bytes{bytes}).count()}});
+      reduction.set("ranks", ranks);
+      reductions.push_back(reduction);
+    }
+  }
+  const AttentionShape shape{32.0, 128.0, 8192.0, 8192.0};
+  const Value attention = entry({{"heads", 32.0},
+                                 {"head_size", 128.0},
+                                 {"queries", 8192.0},
+                                 {"keys", 8192.0},
+                                 {"seconds", attention_forward(truth.compute, shape).count()}});
+  Value document;
+  document.set("schema", 1);
+  document.set("gpu", "h100");
+  document.set("name", "measured");
+  document.set("gemm", Value(std::move(gemms)));
+  document.set("stream", Value(std::move(streams)));
+  document.set("attention_forward", Value(Value::Array{attention}));
+  document.set("all_reduce", Value(std::move(reductions)));
+  return document;
+}
+
+HardwareParameters other_machine() {
+  HardwareParameters truth = load_hardware("h100");
+  truth.compute.gemm.efficiency = 0.81;
+  truth.compute.gemm.half_depth = 333.0;
+  truth.compute.gemm.tail_waves = 0.5;
+  truth.compute.streaming.efficiency = 0.77;
+  truth.compute.streaming.launch = Seconds(5e-6);
+  truth.compute.attention.forward_efficiency = 0.4;
+  truth.fabric.domain.latency = Seconds(12e-6);
+  truth.fabric.domain.per_rank = Seconds(2e-6);
+  truth.fabric.domain.ramp = Seconds(9e-6);
+  truth.fabric.domain.bandwidth = 346_GBps;
+  return truth;
+}
+
+TEST_CASE("calibration finds the parameters that made the measurements", "[sim][calibration]") {
+  const HardwareParameters truth = other_machine();
+  const Value document = measured_on(truth);
+  const Calibration found = calibrate(Reader(document, "m.json"));
+  const ComputeParameters& compute = found.hardware.compute;
+  CHECK(compute.streaming.efficiency == Approx(0.77));
+  CHECK(compute.streaming.launch.count() == Approx(5e-6));
+  CHECK(compute.attention.forward_efficiency == Approx(0.4).epsilon(0.01));
+  CHECK(compute.gemm.efficiency == Approx(0.81).epsilon(0.02));
+  CHECK(compute.gemm.half_depth == Approx(333.0).epsilon(0.1));
+  CHECK(found.hardware.fabric.domain.bandwidth.value == Approx(346e9).epsilon(1e-6));
+  CHECK(found.hardware.fabric.domain.latency.count() == Approx(12e-6).epsilon(1e-6));
+  CHECK(found.hardware.fabric.domain.per_rank.count() == Approx(2e-6).epsilon(1e-6));
+  for (const CalibrationFit& fit : found.fits) {
+    CAPTURE(fit.kind);
+    CHECK(fit.mean_error < 0.03);
+    CHECK(fit.mean_error < fit.mean_error_before);
+  }
+}
+
+TEST_CASE("a calibrated file reads back and carries its name", "[sim][calibration]") {
+  const Value document = measured_on(other_machine());
+  const std::string text = calibrate(Reader(document, "m.json")).to_toml();
+  const Value again = parse_toml(text, "params.toml");
+  const HardwareParameters hardware = read_hardware(Reader(again, "params.toml"));
+  CHECK(hardware.gpu == "h100");
+  CHECK(hardware.release == "measured");
+  CHECK(hardware.compute.streaming.efficiency == Approx(0.77));
+}
+
+TEST_CASE("measurements that say nothing, or something unknown, are refused",
+          "[sim][calibration]") {
+  const auto fault_of = [](const std::string& text) -> std::string {
+    const Value document = parse_json(text, "m.json");
+    try {
+      (void)calibrate(Reader(document, "m.json"));
+    } catch (const ParseError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  const std::string head = R"({"schema": 1, "gpu": "h100", "name": "x")";
+  CHECK(fault_of(head + "}").find("nothing was measured") != std::string::npos);
+  CHECK(fault_of(head + R"(, "gem": []})").find("gem") != std::string::npos);
+  CHECK(fault_of(head + R"(, "stream": [{"bytes": 1, "kernels": 1, "seconds": 0}]})")
+            .find("stream") != std::string::npos);
+  CHECK(fault_of(head + R"(, "all_reduce": [{"ranks": 9, "bytes": 1, "seconds": 1}]})")
+            .find("ranks") != std::string::npos);
+  CHECK(fault_of(R"({"schema": 2})").find("schema") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace runflat::sim
