@@ -22,7 +22,7 @@ def what_if(
 ) -> Result:
     """Simulates the scenario `trials` times under every policy, all on the same failures.
 
-    No `policies` means those that the scenario names. `trace` replays dated faults from a CSV file
+    No `policies` means all of them. `trace` replays dated faults from a CSV file
     instead of drawing them. `threads` of 0 means all cores and changes nothing in the result.
     `progress(done, total)` may be called from any thread. Raises ParseError for bad input and
     InfeasibleError where no plan exists.

@@ -19,10 +19,12 @@ from runflat.scenario_files import load_scenario
 def whatif_command(
     scenario: Annotated[str, typer.Argument(help="A TOML file or the name of a shipped scenario.")],
     policies: Annotated[
-        str, typer.Option(help="Recovery policies to compare, as a,b; default: the scenario's.")
+        str, typer.Option(help="Recovery policies to compare, as a,b; default: all.")
     ] = "",
-    trials: Annotated[int, typer.Option(min=1, help="Simulated runs per policy.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same result.")] = 1,
+    trials: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Simulated runs per policy.")
+    ] = 100,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same result.")] = 1,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the scenario."),
@@ -30,7 +32,7 @@ def whatif_command(
     trace: Annotated[
         Path | None, typer.Option(help="Replay the dated faults of this CSV file.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="0: all cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="0: all cores.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for result.json, figures and report.html.")
     ] = None,

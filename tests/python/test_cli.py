@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from conftest import COMMAND, Run
 
 import runflat
 
@@ -84,12 +86,26 @@ def test_the_outputs_are_the_same_bytes_too(run: Run, tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
+def test_an_interrupt_ends_the_run_at_once_and_writes_nothing(tmp_path: Path) -> None:
+    command = [COMMAND, "whatif", "small", "--trials", "8000", "--out", "out"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "simulating: 2000/8000\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("whatif",),
         ("whatif", "small", "--trials", "0"),
         ("whatif", "small", "--trials", "many"),
+        ("whatif", "small", "--trials", "1000000000000"),
+        ("whatif", "small", "--seed", "99999999999999999999"),
         ("whatif", "small", "--colour", "red"),
         ("whatif", "small", "--policies", "ntp,hope"),
         ("whatif", "small", "--set", "cluster"),
