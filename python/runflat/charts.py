@@ -24,13 +24,17 @@ def script() -> str:
 
 def lines_html(chart: Chart, name: str) -> str:
     figure = go.Figure(layout=_LAYOUT)
-    for line in chart.lines:
+    for rank, line in sorted(
+        enumerate(chart.lines), key=lambda item: policy_term(item[1].policy).dashed
+    ):
+        term = policy_term(line.policy)
         figure.add_scatter(
             x=line.x,
             y=line.y,
             name=line.label,
             mode="lines",
-            line={"color": policy_term(line.policy).colour, "width": 2},
+            legendrank=rank,
+            line={"color": term.colour, "width": 2, "dash": "dash" if term.dashed else "solid"},
             hovertemplate="%{y:.2f} %",
         )
     figure.update_layout(

@@ -48,8 +48,16 @@ def _new_figure(title: str) -> tuple[Figure, Axes]:
 def _draw_lines(chart: Chart) -> Figure:
     figure, axes = _new_figure(chart.title)
     for line in chart.lines:
-        colour = policy_term(line.policy).colour
-        axes.plot(line.x, line.y, color=colour, label=line.label, linewidth=1.8)
+        term = policy_term(line.policy)
+        axes.plot(
+            line.x,
+            line.y,
+            color=term.colour,
+            label=line.label,
+            linewidth=1.8,
+            linestyle="--" if term.dashed else "-",
+            zorder=3 if term.dashed else 2,
+        )
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
     axes.grid(alpha=0.3)

@@ -12,6 +12,7 @@ class Term:
     label: str
     colour: str
     meaning: str
+    dashed: bool = False  # drawn over a solid line that may be the same
 
 
 # The colours of policies are those of Okabe and Ito, which colour-blind readers can tell apart.
@@ -21,6 +22,7 @@ POLICIES = {
         "#7f7f7f",
         "The whole job stops at every failure and starts again from its last checkpoint once "
         "enough healthy hardware is there.",
+        dashed=True,
     ),
     "spare_domain": Term(
         "spare domain",
@@ -37,6 +39,7 @@ POLICIES = {
         "uniform TP",
         "#cc79a7",
         "The whole job restarts at the smaller tensor-parallel degree of the most damaged group.",
+        dashed=True,
     ),
     "ntp": Term(
         "NTP",
