@@ -4,6 +4,7 @@
 #include "planner/recovery_cost.hpp"
 #include "planner/replica_time.hpp"
 #include "sim/availability.hpp"
+#include "sim/down_count.hpp"
 #include "sim/fault_sampler.hpp"
 
 #include <algorithm>
@@ -248,6 +249,8 @@ Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
   }
   const sim::ClusterShape shape = scenario.shape_with_spares(scenario.most_spares());
   std::atomic<std::int64_t> num_faults{0};
+  std::vector<double> mean_down(static_cast<std::size_t>(num_trials));
+  std::vector<double> p99_down(static_cast<std::size_t>(num_trials));
   for_each_trial(request, num_trials, [&](std::int64_t trial) {
     const sim::FaultTimeline faults = request.trace
                                           ? sim::replay(*request.trace, shape, duration_of(request))
@@ -257,6 +260,10 @@ Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
                                                                request.seed,
                                                                static_cast<std::uint32_t>(trial));
     num_faults += static_cast<std::int64_t>(faults.faults.size());
+    const sim::DownCount nodes(faults, sim::BlastRadius::node);
+    mean_down[static_cast<std::size_t>(trial)] = nodes.mean() / nodes.num_components();
+    p99_down[static_cast<std::size_t>(trial)] =
+        static_cast<double>(nodes.quantile(0.99)) / nodes.num_components();
     for (PolicyRun& run : runs) {
       run.outcomes[static_cast<std::size_t>(trial)] = sim::simulate_job(run.job, faults);
     }
@@ -271,6 +278,8 @@ Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
       .duration = scenario.duration,
       .usd_per_gpu_hour = scenario.usd_per_gpu_hour,
       .faults_per_trial = static_cast<double>(num_faults.load()) / static_cast<double>(num_trials),
+      .mean_nodes_down = Summary::of(std::move(mean_down)).mean,
+      .p99_nodes_down = Summary::of(std::move(p99_down)).mean,
       .failed_fractions = {},
       .domain_availability = {},
       .policies = {}};

@@ -68,6 +68,8 @@ struct WhatIfResult {
   Days duration{};
   double usd_per_gpu_hour = 0.0;
   double faults_per_trial = 0.0;
+  double mean_nodes_down = 0.0;  ///< share of all nodes, over time and trials
+  double p99_nodes_down = 0.0;   ///< not exceeded for 99 % of a trial's time; mean over the trials
   std::vector<double> failed_fractions;     ///< of all GPUs, placed uniformly at random
   std::vector<double> domain_availability;  ///< share of fully healthy domains at those fractions
   std::vector<PolicyResult> policies;

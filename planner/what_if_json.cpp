@@ -94,6 +94,8 @@ Value to_value(const WhatIfResult& result) {
       {"duration_days", result.duration.count()},
       {"usd_per_gpu_hour", result.usd_per_gpu_hour},
       {"faults_per_trial", result.faults_per_trial},
+      {"nodes_down",
+       Value::Object{{"mean", result.mean_nodes_down}, {"p99", result.p99_nodes_down}}},
       {"policies", std::move(policies)},
       {"goodput_over_time",
        Value::Object{{"days", bucket_days(result)}, {"policies", std::move(goodput)}}},
