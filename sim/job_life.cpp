@@ -25,8 +25,7 @@ class JobLife {
         duration_(faults.duration),
         num_job_gpus_(static_cast<std::int64_t>(job.sites.num_job_sites) * job.sites.tp),
         pool_(job.sites),
-        progress_(job.checkpoint, job.step_time),
-        bucket_(std::max<std::int64_t>(1, faults.duration.count() / job.num_buckets)) {
+        progress_(job.checkpoint, job.step_time) {
     for (const Fault& fault : faults.faults) {
       schedule(fault);
     }
@@ -41,7 +40,6 @@ class JobLife {
       handle(event);
     });
     advance(duration_);
-    close_bucket();
     outcome_.goodput = progress_.kept_work() / static_cast<double>(duration_.count());
     outcome_.availability =
         static_cast<double>(up_.count()) / static_cast<double>(duration_.count());
@@ -183,7 +181,7 @@ class JobLife {
   /// Charges the time up to `to`, bucket by bucket.
   void advance(SimTime to) {
     while (now_ < to) {
-      const SimTime bucket_end{(now_.count() / bucket_ + 1) * bucket_};
+      const SimTime bucket_end = end_of_bucket();
       const SimTime next = std::min(to, bucket_end);
       charge(next - now_);
       now_ = next;
@@ -224,11 +222,15 @@ class JobLife {
     time[static_cast<std::size_t>(spares_needed_)] += span;
   }
 
+  /// Buckets differ by a millisecond at most.
+  [[nodiscard]] SimTime end_of_bucket() const {
+    const auto number = static_cast<std::int64_t>(outcome_.goodput_by_bucket.size()) + 1;
+    return duration_ / job_.num_buckets * number +
+           duration_ % SimTime{job_.num_buckets} * number / job_.num_buckets;
+  }
+
   void close_bucket() {
     const SimTime span = now_ - bucket_begin_;
-    if (span.count() == 0) {
-      return;
-    }
     outcome_.goodput_by_bucket.push_back((progress_.kept_work() - kept_at_bucket_begin_) /
                                          static_cast<double>(span.count()));
     bucket_begin_ = now_;
@@ -240,7 +242,6 @@ class JobLife {
   std::int64_t num_job_gpus_;
   SitePool pool_;
   Progress progress_;
-  std::int64_t bucket_;
   EventQueue<Event> events_;
   Operation operation_;
   Mode mode_ = Mode::running;
@@ -257,7 +258,8 @@ class JobLife {
 }  // namespace
 
 JobOutcome simulate_job(const JobSpec& job, const FaultTimeline& faults) {
-  require(faults.duration.count() > 0, "a simulation takes time");
+  require(job.num_buckets >= 1 && faults.duration.count() >= job.num_buckets,
+          "a simulation takes at least a millisecond for each bucket");
   require(job.sites.cluster.gpus_per_node == faults.shape.gpus_per_node &&
               job.sites.cluster.domain_size == faults.shape.domain_size &&
               job.sites.cluster.num_nodes <= faults.shape.num_nodes,

@@ -35,15 +35,15 @@ struct CheckpointSchedule {
 
 /// One job under one recovery policy.
 struct JobSpec {
-  SiteShape sites;
+  SiteShape sites{};
   SimTime step_time{};  ///< of the healthy job
-  CheckpointSchedule checkpoint;
-  std::array<ChangeCost, kNumChanges> change_costs;
+  CheckpointSchedule checkpoint{};
+  std::array<ChangeCost, kNumChanges> change_costs{};
   SimTime detect_crash{};
   SimTime detect_hang{};
-  Replanner replan;
+  Replanner replan{};
   /// Spare sites that the full batch would need on a census of the job's own sites.
-  std::function<std::int64_t(const SiteCensus&)> spares_needed;
+  std::function<std::int64_t(const SiteCensus&)> spares_needed{};
   std::int64_t num_buckets = 100;  ///< of the progress over time
 
   [[nodiscard]] const ChangeCost& cost_of(Change change) const {
@@ -60,8 +60,8 @@ struct JobOutcome {
   double availability = 0.0;
   std::int64_t num_interruptions = 0;
   std::int64_t num_rejoins = 0;
-  std::vector<double> goodput_by_bucket;  ///< equal parts of the duration; rolled-back work counts
-                                          ///< against the bucket of the roll-back
+  std::vector<double> goodput_by_bucket;  ///< num_buckets equal parts of the duration; work that is
+                                          ///< rolled back counts against the bucket of that moment
   std::vector<SimTime> time_by_spares_needed;  ///< index: sites needed
 };
 

@@ -10,8 +10,8 @@ namespace runflat::sim {
 /// policy can run. A site is the place of one TP group inside an NVLink domain; a domain of 72 GPUs
 /// holds nine sites at TP 8.
 struct SiteCensus {
-  std::int64_t num_healthy = 0;        ///< sites with all their GPUs
-  std::vector<std::int32_t> num_lost;  ///< GPUs lost by each damaged site, most first; tp at most
+  std::int64_t num_healthy = 0;          ///< sites with all their GPUs
+  std::vector<std::int32_t> num_lost{};  ///< GPUs lost by each damaged site, most first; tp at most
 
   [[nodiscard]] std::int64_t num_damaged() const {
     return static_cast<std::int64_t>(num_lost.size());
@@ -24,8 +24,8 @@ struct Operation {
   std::int32_t full_degree = 0;      ///< of the full sites: tp, unless the whole job is reduced
   std::int64_t num_full_sites = 0;   ///< healthy sites at the full degree
   std::int64_t num_spare_sites = 0;  ///< healthy sites held in reserve
-  std::vector<std::int32_t> damaged_degrees;  ///< active ranks by census order; 0: site not used
-  std::vector<std::int32_t> filler_degrees;   ///< healthy sites that run below the full degree
+  std::vector<std::int32_t> damaged_degrees{};  ///< active ranks by census order; 0: site not used
+  std::vector<std::int32_t> filler_degrees{};   ///< healthy sites that run below the full degree
 
   friend bool operator==(const Operation&, const Operation&) = default;
 };

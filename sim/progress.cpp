@@ -15,6 +15,17 @@ Progress::Progress(const CheckpointSchedule& checkpoint, SimTime step_time)
   require(step_time_.count() > 0, "a step takes time");
 }
 
+Progress::AtRisk Progress::sum(const AtRisk& a, const AtRisk& b) {
+  return {
+      .work = a.work + b.work, .useful = a.useful + b.useful, .degraded = a.degraded + b.degraded};
+}
+
+Progress::AtRisk Progress::least(const AtRisk& a, const AtRisk& b) {
+  return {.work = std::min(a.work, b.work),
+          .useful = std::min(a.useful, b.useful),
+          .degraded = std::min(a.degraded, b.degraded)};
+}
+
 Progress::AtRisk Progress::spent(SimTime training,
                                  double throughput,
                                  std::int64_t num_active,
@@ -44,19 +55,14 @@ void Progress::run(SimTime span,
   ledger.add_gpu_ms(Cause::useful, now.useful);
   ledger.add_gpu_ms(Cause::degraded, now.degraded);
   kept_ += now.work;
-  if (num_checkpoints > 0) {
-    const AtRisk since = spent(trained_after, throughput, num_active, num_job_gpus);
-    unsaved_ = {.work = std::min(since.work, now.work),
-                .useful = std::min(since.useful, now.useful),
-                .degraded = std::min(since.degraded, now.degraded)};
-  } else {
-    unsaved_.work += now.work;
-    unsaved_.useful += now.useful;
-    unsaved_.degraded += now.degraded;
-  }
+  const bool ends_step = in_step_ + training >= step_time_;
   in_cycle_ = next_in_cycle;
   in_step_ = (in_step_ + training) % step_time_;
-  in_flight_ = spent(in_step_, throughput, num_active, num_job_gpus);
+  const auto since = [&](SimTime last) {
+    return least(spent(last, throughput, num_active, num_job_gpus), now);
+  };
+  unsaved_ = num_checkpoints > 0 ? since(trained_after) : sum(unsaved_, now);
+  in_flight_ = ends_step ? since(in_step_) : sum(in_flight_, now);
 }
 
 void Progress::lose(const AtRisk& amount, GpuTimeLedger& ledger) {
@@ -74,9 +80,7 @@ void Progress::roll_back(GpuTimeLedger& ledger) {
 }
 
 void Progress::drop_step(GpuTimeLedger& ledger) {
-  const AtRisk step = {.work = std::min(in_flight_.work, unsaved_.work),
-                       .useful = std::min(in_flight_.useful, unsaved_.useful),
-                       .degraded = std::min(in_flight_.degraded, unsaved_.degraded)};
+  const AtRisk step = least(in_flight_, unsaved_);
   lose(step, ledger);
   unsaved_.work -= step.work;
   unsaved_.useful -= step.useful;

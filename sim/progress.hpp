@@ -32,6 +32,8 @@ class Progress {
     std::int64_t degraded = 0;
   };
 
+  [[nodiscard]] static AtRisk sum(const AtRisk& a, const AtRisk& b);
+  [[nodiscard]] static AtRisk least(const AtRisk& a, const AtRisk& b);
   [[nodiscard]] AtRisk spent(SimTime training,
                              double throughput,
                              std::int64_t num_active,

@@ -15,6 +15,8 @@ SitePool::SitePool(const SiteShape& shape)
   require_valid(shape.cluster);
   require(shape.tp >= 1 && shape.tp <= shape.cluster.domain_size,
           "a TP group must fit into one NVLink domain");
+  require(shape.cluster.num_gpus() % shape.cluster.domain_size == 0,
+          "sites are of whole NVLink domains");
   require(shape.num_job_sites >= 1 && shape.num_job_sites <= shape.num_sites(),
           "the job must fit onto the cluster");
   for (std::int32_t site = 0; site < shape_.num_sites(); ++site) {
@@ -145,10 +147,10 @@ void SitePool::apply(const Operation& operation) {
   if (present < wanted) {
     demote_full_sites(wanted - present);
   }
-  for (std::int64_t extra = present - wanted; extra > 0; --extra) {
-    set_role(not_full_.front(), full_degree_);
-    not_full_.erase(not_full_.begin());
-  }
+  const auto promoted = not_full_.begin() + std::max<std::int64_t>(0, present - wanted);
+  std::for_each(
+      not_full_.begin(), promoted, [&](std::int32_t site) { set_role(site, full_degree_); });
+  not_full_.erase(not_full_.begin(), promoted);
   for (std::size_t i = 0; i < not_full_.size(); ++i) {
     set_role(not_full_[i], i < operation.filler_degrees.size() ? operation.filler_degrees[i] : 0);
   }
@@ -157,6 +159,9 @@ void SitePool::apply(const Operation& operation) {
 void SitePool::set_full_degree(std::int32_t degree) {
   if (degree == full_degree_ || degree == 0) {  // 0: the operation uses no full sites
     return;
+  }
+  for (const std::int32_t site : not_full_) {
+    set_role(site, 0);  // its old degree may be the new full one
   }
   for (std::int32_t site = 0; site < shape_.num_sites(); ++site) {
     if (degree_[static_cast<std::size_t>(site)] == full_degree_ && num_lost(site) == 0) {
@@ -167,14 +172,17 @@ void SitePool::set_full_degree(std::int32_t degree) {
 }
 
 void SitePool::demote_full_sites(std::int64_t num) {
+  const auto num_before = static_cast<std::ptrdiff_t>(not_full_.size());
   for (auto site = static_cast<std::int32_t>(degree_.size()); num > 0 && site-- > 0;) {
-    const auto index = static_cast<std::size_t>(site);
-    if (degree_[index] == full_degree_ && num_lost(site) == 0) {
+    if (degree_[static_cast<std::size_t>(site)] == full_degree_ && num_lost(site) == 0) {
       set_role(site, 0);
-      not_full_.insert(std::lower_bound(not_full_.begin(), not_full_.end(), site), site);
+      not_full_.push_back(site);
       --num;
     }
   }
+  const auto demoted = not_full_.begin() + num_before;
+  std::reverse(demoted, not_full_.end());
+  std::inplace_merge(not_full_.begin(), demoted, not_full_.end());
 }
 
 }  // namespace runflat::sim

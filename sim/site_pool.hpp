@@ -8,9 +8,9 @@
 
 namespace runflat::sim {
 
-/// How TP sites tile the NVLink domains of the hardware that a job owns.
+/// How TP sites tile the NVLink domains, all whole, of the hardware that a job owns.
 struct SiteShape {
-  ClusterShape cluster;
+  ClusterShape cluster{};
   std::int32_t tp = 1;             ///< full degree; at most the domain
   std::int32_t num_job_sites = 0;  ///< sites that the full job uses; the other ones are spares
 
