@@ -1,5 +1,7 @@
 #include "planner/policy.hpp"
 
+#include "core/error.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -67,39 +69,86 @@ Operation at_uniform_degree(const PolicyRates& rates, const SiteCensus& census) 
   return best;
 }
 
-Operation nonuniform(const PolicyRates& rates, const SiteCensus& census) {
-  const std::int64_t missing = rates.num_job_sites() - num_sites(census);
-  if (missing > 0) {
-    return {};
+/// For every number of GPUs that a site may have left, the degree that gives a replica of such
+/// sites its largest batch, never below `lowest`; 0 where none can run.
+std::vector<std::int32_t> best_degrees(const PolicyRates& rates, std::int32_t lowest) {
+  const auto share = [&](std::int32_t degree) {
+    return degree == 0 ? 0.0 : rates.reduced[static_cast<std::size_t>(degree)].share;
+  };
+  std::vector<std::int32_t> best(static_cast<std::size_t>(rates.tp) + 1, 0);
+  for (std::int32_t degree = lowest; degree <= rates.tp; ++degree) {
+    const std::int32_t below = best[static_cast<std::size_t>(degree) - 1];
+    const bool better = share(degree) > 0.0 && share(degree) >= share(below);
+    best[static_cast<std::size_t>(degree)] = better ? degree : below;
   }
+  return best;
+}
+
+struct ReducedReplicas {
+  std::vector<std::int32_t> degrees;  ///< 0: the replica is dropped
+  double throughput = 0.0;            ///< of the whole job
+};
+
+/// The best degrees for replicas whose worst sites have `num_left` GPUs. The smallest degree in use
+/// slows every replica, so that leaving out the worst ones can be faster.
+ReducedReplicas choose_degrees(const PolicyRates& rates,
+                               const std::vector<std::int32_t>& num_left) {
+  const auto num_replicas = static_cast<double>(rates.num_replicas);
+  const double full = num_replicas - static_cast<double>(num_left.size());
+  ReducedReplicas best{.degrees = std::vector<std::int32_t>(num_left.size(), 0),
+                       .throughput = full / num_replicas};
+  for (std::int32_t lowest = rates.tp - 1; lowest >= 1 && !num_left.empty(); --lowest) {
+    if (rates.reduced[static_cast<std::size_t>(lowest)].share <= 0.0) {
+      continue;
+    }
+    const std::vector<std::int32_t> degree_for = best_degrees(rates, lowest);
+    double batch = full;
+    for (const std::int32_t left : num_left) {
+      const std::int32_t degree = degree_for[static_cast<std::size_t>(left)];
+      batch += degree > 0 ? rates.reduced[static_cast<std::size_t>(degree)].share : 0.0;
+    }
+    const double slowdown = rates.healthy_slowdown[static_cast<std::size_t>(lowest)];
+    const double throughput = batch / num_replicas / slowdown;
+    if (throughput > best.throughput) {
+      best.throughput = throughput;
+      std::transform(num_left.begin(), num_left.end(), best.degrees.begin(), [&](auto left) {
+        return degree_for[static_cast<std::size_t>(left)];
+      });
+    }
+  }
+  return best;
+}
+
+/// Without any reduced replica this is the operation of dp_drop.
+Operation nonuniform(const PolicyRates& rates, const SiteCensus& census) {
+  const std::int64_t extra = num_sites(census) - rates.num_job_sites();
+  require(extra >= 0, "a census is of all sites of the job");
   // Sites beyond the job's: the worst damaged ones stay out first, then healthy ones are spares.
-  const std::int64_t left_out = std::min(-missing, census.num_damaged());
-  const std::int64_t in_use = census.num_damaged() - left_out;
+  const std::int64_t left_out = std::min(extra, census.num_damaged());
   const std::int64_t per_replica = rates.sites_per_replica;
-  const std::int64_t groups = (in_use + per_replica - 1) / per_replica;
+  const std::int64_t num_groups = (census.num_damaged() - left_out + per_replica - 1) / per_replica;
+  std::vector<std::int32_t> num_left;
+  for (std::int64_t group = 0; group < num_groups; ++group) {
+    const auto worst = static_cast<std::size_t>(left_out + group * per_replica);
+    num_left.push_back(rates.tp - census.num_lost[worst]);
+  }
+  const ReducedReplicas reduced = choose_degrees(rates, num_left);
   Operation operation;
+  operation.throughput = reduced.throughput;
   operation.full_degree = rates.tp;
-  operation.num_spare_sites = -missing - left_out;
-  operation.num_full_sites = (rates.num_replicas - groups) * per_replica;
+  operation.num_spare_sites = extra - left_out;
+  operation.num_full_sites = (rates.num_replicas - num_groups) * per_replica;
   operation.damaged_degrees.assign(census.num_lost.size(), 0);
-  double batch = static_cast<double>(rates.num_replicas - groups);
-  std::int32_t lowest = rates.tp;
-  for (std::int64_t group = 0; group < groups; ++group) {
+  for (std::int64_t group = 0; group < num_groups; ++group) {
+    const std::int32_t degree = reduced.degrees[static_cast<std::size_t>(group)];
     const std::int64_t first = left_out + group * per_replica;
     const std::int64_t end = std::min(first + per_replica, census.num_damaged());
-    const std::int32_t degree = rates.tp - census.num_lost[static_cast<std::size_t>(first)];
-    const DegreeRate& rate = rates.reduced[static_cast<std::size_t>(degree)];
-    if (rate.num_microbatches == 0) {
-      continue;  // the replica is dropped: its sites stay without a role
-    }
-    batch += rate.share;
-    lowest = std::min(lowest, degree);
     std::fill(
         operation.damaged_degrees.begin() + first, operation.damaged_degrees.begin() + end, degree);
-    operation.filler_degrees.assign(static_cast<std::size_t>(per_replica - (end - first)), degree);
+    if (degree > 0) {  // the last replica is filled up with healthy sites
+      operation.filler_degrees.assign(static_cast<std::size_t>(first + per_replica - end), degree);
+    }
   }
-  operation.throughput = batch / static_cast<double>(rates.num_replicas) /
-                         rates.healthy_slowdown[static_cast<std::size_t>(lowest)];
   return operation;
 }
 
@@ -133,12 +182,8 @@ Operation plan_operation(PolicyKind policy, const PolicyRates& rates, const Site
     case PolicyKind::uniform_tp:
       return at_uniform_degree(rates, census);
     case PolicyKind::ntp:
-    case PolicyKind::ntp_pw: {
-      // Without the damaged replicas the healthy ones need not reshard: sometimes that is faster.
-      Operation reduced = nonuniform(rates, census);
-      Operation dropped = without_damaged_replicas(rates, census);
-      return reduced.throughput >= dropped.throughput ? reduced : dropped;
-    }
+    case PolicyKind::ntp_pw:
+      return nonuniform(rates, census);
   }
   return {};
 }
@@ -154,10 +199,12 @@ std::int64_t spares_needed(PolicyKind policy, const PolicyRates& rates, const Si
     case PolicyKind::ntp:
     case PolicyKind::ntp_pw: {
       const std::int64_t per_replica = rates.sites_per_replica;
+      const std::vector<std::int32_t> degree_for = best_degrees(rates, 1);
       double missing = 0.0;
       for (std::int64_t first = 0; first < damaged; first += per_replica) {
-        const std::int32_t degree = rates.tp - census.num_lost[static_cast<std::size_t>(first)];
-        missing += 1.0 - rates.reduced[static_cast<std::size_t>(degree)].share;
+        const std::int32_t left = rates.tp - census.num_lost[static_cast<std::size_t>(first)];
+        const std::int32_t degree = degree_for[static_cast<std::size_t>(left)];
+        missing += 1.0 - (degree > 0 ? rates.reduced[static_cast<std::size_t>(degree)].share : 0.0);
       }
       constexpr double kNoise = 1e-9;
       const auto replicas = static_cast<std::int64_t>(std::ceil(missing - kNoise));

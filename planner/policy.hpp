@@ -43,16 +43,18 @@ struct PolicyRates {
   std::int32_t tp = 1;
   std::int64_t sites_per_replica = 1;  ///< cp * pp
   std::int64_t num_replicas = 1;
-  std::vector<DegreeRate> reduced;       ///< a reduced replica beside healthy ones
-  std::vector<double> uniform;           ///< throughput of the whole job at this degree; 0: illegal
-  std::vector<double> healthy_slowdown;  ///< step time of the job, over the healthy job's, when the
-                                         ///< smallest degree in use is this one
+  std::vector<DegreeRate> reduced{};  ///< a reduced replica beside healthy ones
+  std::vector<double> uniform{};      ///< throughput of the whole job at this degree; 0: illegal
+  std::vector<double> healthy_slowdown{};  ///< step time of the job, over the healthy job's, when
+                                           ///< the smallest degree in use is this one
 
   [[nodiscard]] std::int64_t num_job_sites() const { return sites_per_replica * num_replicas; }
 };
 
 /// The best operation of a policy on a census. Damaged sites are packed, worst first, into the
-/// fewest replicas; a replica runs at the degree of its worst site.
+/// fewest replicas; a replica runs at the degree, up to that of its worst site, that serves the job
+/// best, or not at all where it would slow the others by more than it adds. One more lost GPU never
+/// raises the throughput.
 [[nodiscard]] sim::Operation plan_operation(PolicyKind policy,
                                             const PolicyRates& rates,
                                             const sim::SiteCensus& census);
