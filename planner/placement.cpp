@@ -94,12 +94,15 @@ class Placer {
     return site < num_cells_ && stage_of(site) == stage_of(cell);
   }
 
-  /// Healthy sites of full replicas stay where they are; all else is open.
+  /// A site that can serve its own cell at the highest degree of all stays: whatever would take its
+  /// place can take the place that it would go to, and moves no more state. All else is open.
   void split() {
+    const std::int32_t highest = std::max(
+        1, *std::max_element(request_.replica_degree.begin(), request_.replica_degree.end()));
     for (std::int64_t site = 0; site < static_cast<std::int64_t>(request_.num_lost.size());
          ++site) {
       const bool has_cell = site < num_cells_;
-      if (has_cell && degree_of(site) == sizes_.tp && num_lost(site) == 0) {
+      if (has_cell && degree_of(site) == highest && can_serve(site, site)) {
         site_of_cell_[static_cast<std::size_t>(site)] = site;
         continue;
       }
