@@ -34,7 +34,7 @@ struct DegreeRate {
   double share = 0.0;                     ///< of the healthy replica's batch
   double power = 1.0;                     ///< multiple of the nominal power
   std::int64_t num_recompute_layers = 0;  ///< of each stage, to fit into memory
-  std::string obstacle;                   ///< why it has no batch, or not the whole one
+  std::string obstacle{};                 ///< why it has no batch, or not the whole one
 };
 
 /// What a policy needs to know about speed, worked out once per scenario. Vectors are indexed by TP

@@ -14,6 +14,7 @@ class RateFinder {
   /// The most microbatches within `limit` at this power.
   [[nodiscard]] DegreeRate largest_batch(std::int64_t degree, double power, Seconds limit) const {
     std::string obstacle;
+    bool schedule_is_named = false;
     for (std::int64_t batch = job_.num_microbatches; batch >= 1; --batch) {
       const auto step = step_of(degree, batch, power);
       if (step && is_within(step->time, limit)) {
@@ -26,10 +27,9 @@ class RateFinder {
                               step->time.count(),
                               limit.count())
                         : step.error().reason;
-      }
-      if (!step && batch < job_.num_microbatches) {  // the schedule allows no smaller batch either
+      } else if (!step && !schedule_is_named) {  // some smaller batches are not the schedule's
         obstacle += "; " + step.error().reason;
-        break;
+        schedule_is_named = true;
       }
     }
     return {.power = power, .obstacle = std::move(obstacle)};

@@ -23,7 +23,7 @@ inline constexpr HealthyJob kPaperJob{
 /// is 1 s: b / 8 (a ceil(H / N2) / (H / N1) + (1 - a) N1 / N2) / speed, with 128 heads and the
 /// attention share a = 0.41. Resharding costs nothing.
 [[nodiscard]] inline ReplicaTime paper_replica_time() {
-  return [](const ReplicaQuery& query) -> Expected<Seconds, Infeasible> {
+  return [](const ReplicaQuery& query) -> Expected<ReplicaStep, Infeasible> {
     if (query.tp_size < 28) {
       return Infeasible{"the paper runs no replica below TP 28"};
     }
@@ -33,8 +33,8 @@ inline constexpr HealthyJob kPaperJob{
     const auto heads = static_cast<double>((kHeads + query.tp_size - 1) / query.tp_size);
     const double attention = heads / (static_cast<double>(kHeads) / 32.0);
     const double slowdown = kAttention * attention + (1.0 - kAttention) * 32.0 / tp;
-    return Seconds{static_cast<double>(query.num_microbatches) / 8.0 * slowdown /
-                   paper_speed(query.power)};
+    return ReplicaStep(Seconds{static_cast<double>(query.num_microbatches) / 8.0 * slowdown /
+                               paper_speed(query.power)});
   };
 }
 

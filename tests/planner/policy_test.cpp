@@ -1,9 +1,11 @@
 #include "planner/policy.hpp"
 
+#include "planner/rates.hpp"
 #include "sim/fault_sampler.hpp"
 #include "sim/job_life.hpp"
 #include "tests/catch.hpp"
 #include "tests/dice.hpp"
+#include "tests/planner/paper_replica.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -231,7 +233,7 @@ TEST_CASE("ntp is never slower than dropping replicas, and that never slower tha
     };
     REQUIRE(throughput(PolicyKind::ntp) >= throughput(PolicyKind::dp_drop) - kNoise);
     REQUIRE(throughput(PolicyKind::dp_drop) >= throughput(PolicyKind::restart));
-    REQUIRE(throughput(PolicyKind::uniform_tp) >= throughput(PolicyKind::restart));
+    REQUIRE(throughput(PolicyKind::uniform_tp) >= throughput(PolicyKind::dp_drop));
     REQUIRE(throughput(PolicyKind::spare_domain) == throughput(PolicyKind::restart));
   }
 }
@@ -317,10 +319,8 @@ TEST_CASE("the spares that a policy needs give it its full batch", "[planner][po
         case PolicyKind::restart:
         case PolicyKind::spare_domain:
         case PolicyKind::dp_drop:
-          REQUIRE(throughput == 1.0);
-          break;
         case PolicyKind::uniform_tp:
-          REQUIRE(throughput > 0.0);
+          REQUIRE(throughput == 1.0);
           break;
         case PolicyKind::ntp:
         case PolicyKind::ntp_pw: {
@@ -425,4 +425,41 @@ TEST_CASE("on the same faults ntp keeps at least what dropping replicas keeps",
     REQUIRE(ntp.goodput >= drop.goodput - num_pauses * static_cast<double>(pause.count()) /
                                               static_cast<double>(faults.duration.count()));
   }
+}
+
+TEST_CASE(
+    "keeping the batch whole takes 70 to 110 spare domains when dropping, 16 with ntp, none "
+    "with power",
+    "[planner][policy][golden]") {
+  // reference/ntp.md R13 (90, 16, 0) with R6's process: 419 faults in 54 days of 16,384 GPUs, 78 %
+  // hardware repaired in 5 days and 22 % software in 3 h, all up at the start, 15 days. The batches
+  // of section 2.2 stand in for the paper's Table 1, which is not published. Its trace was one
+  // sample: section 2.4 takes 70 to 95 for it.
+  const sim::SiteShape shape{.cluster = {8192, 4, 32}, .tp = 32, .num_job_sites = 1024};
+  constexpr double kRate = 419.0 / 54.0 / 16384.0 * 4.0;  // per node of 4 and day
+  const sim::FailureModel model{.classes = {{.name = "hardware",
+                                             .rate_per_node_day = 0.78 * kRate,
+                                             .repair = sim::Distribution::constant(Days{5})},
+                                            {.name = "software",
+                                             .rate_per_node_day = 0.22 * kRate,
+                                             .repair = sim::Distribution::constant(Hours{3})}}};
+  const PowerLimits power{.max_boost = 1.3, .rack_headroom = 1.3, .rack_gpus = 32};
+  const auto median_need = [&](PolicyKind policy) {
+    const auto rates = compute_rates(
+        policy, kPaperJob, power, [](std::int64_t) { return true; }, paper_replica_time());
+    std::vector<std::size_t> needs;
+    for (std::uint32_t trial = 0; trial < 41; ++trial) {
+      const sim::JobOutcome outcome = sim::simulate_job(
+          job_under(policy, *rates, shape, {}),
+          sim::sample_faults(model, shape.cluster, sim::to_sim_time(Days{15}), 70, trial));
+      needs.push_back(outcome.time_by_spares_needed.size() - 1);
+    }
+    std::nth_element(needs.begin(), needs.begin() + 20, needs.end());
+    return needs[20];
+  };
+  const std::size_t dropping = median_need(PolicyKind::dp_drop);
+  CHECK(dropping >= 70);
+  CHECK(dropping <= 110);
+  CHECK(median_need(PolicyKind::ntp) == 16);
+  CHECK(median_need(PolicyKind::ntp_pw) == 0);
 }

@@ -18,42 +18,51 @@ struct RandomReplica {
   explicit RandomReplica(tests::Dice& dice)
       : num_heads(dice.between(1, 64)),
         lowest(dice.between(1, 8)),
+        multiple(dice.one_in(2) ? 1 : dice.between(1, 4)),
         fixed(static_cast<double>(dice.between(0, 50)) / 100.0),
         reshard(static_cast<double>(dice.between(0, 20)) / 100.0),
         exponent(static_cast<double>(dice.between(20, 100)) / 100.0) {}
 
   [[nodiscard]] ReplicaTime time() const {
-    return [*this](const ReplicaQuery& query) -> Expected<Seconds, Infeasible> {
+    return [*this](const ReplicaQuery& query) -> Expected<ReplicaStep, Infeasible> {
       if (query.tp_size < lowest) {
         return Infeasible{"too small"};
       }
       const auto heads = (num_heads + query.tp_size - 1) / query.tp_size;
       const double work = static_cast<double>(heads) + 8.0 / static_cast<double>(query.tp_size);
       const auto spread = static_cast<double>(query.tp_size - query.sync_degree);
-      return Seconds{(fixed + static_cast<double>(query.num_microbatches)) * work /
-                         std::pow(query.power, exponent) +
-                     reshard * spread};
+      if (query.num_microbatches % multiple != 0) {
+        return Infeasible{"the schedule needs a multiple"};
+      }
+      return ReplicaStep(Seconds{(fixed + static_cast<double>(query.num_microbatches)) * work /
+                                     std::pow(query.power, exponent) +
+                                 reshard * spread});
     };
   }
 
   std::int64_t num_heads;
   std::int64_t lowest;
+  std::int64_t multiple;  ///< of microbatches that the schedule takes
   double fixed;
   double reshard;
   double exponent;
 };
 
-HealthyJob random_job(tests::Dice& dice) {
+HealthyJob random_job(const RandomReplica& replica, tests::Dice& dice) {
   return {.tp = dice.between(8, 32),
           .sites_per_replica = dice.between(1, 16),
           .num_replicas = dice.between(1, 64),
-          .num_microbatches = dice.between(1, 40)};
+          .num_microbatches = replica.multiple * dice.between(1, 10)};
 }
 
 PowerLimits random_power(const HealthyJob& job, tests::Dice& dice) {
   return {.max_boost = 1.0 + 0.01 * static_cast<double>(dice.between(0, 40)),
           .rack_headroom = 1.0 + 0.01 * static_cast<double>(dice.between(0, 30)),
           .rack_gpus = job.tp * dice.between(1, 4)};
+}
+
+Seconds step_of(const ReplicaTime& time, const ReplicaQuery& query) {
+  return time(query).value().time;
 }
 
 bool any_degree(std::int64_t /*degree*/) {
@@ -68,16 +77,18 @@ TEST_CASE("a reduced batch is the largest that keeps up with the healthy replica
   for (int trial = 0; trial < 200; ++trial) {
     const RandomReplica replica(dice);
     const ReplicaTime time = replica.time();
-    const HealthyJob job = random_job(dice);
+    const HealthyJob job = random_job(replica, dice);
     const auto rates = compute_rates(PolicyKind::ntp, job, {}, any_degree, time);
     REQUIRE(rates.has_value());
     const auto slack = [](Seconds limit) { return limit * (1.0 + 1e-8); };
     for (std::int64_t degree = 1; degree <= job.tp; ++degree) {
       const auto index = static_cast<std::size_t>(degree);
       const DegreeRate& rate = rates->reduced[index];
-      const Seconds limit = *time(
+      const Seconds limit = step_of(
+          time,
           {.tp_size = job.tp, .sync_degree = degree, .num_microbatches = job.num_microbatches});
-      const Seconds healthy = *time(
+      const Seconds healthy = step_of(
+          time,
           {.tp_size = job.tp, .sync_degree = job.tp, .num_microbatches = job.num_microbatches});
       REQUIRE(rates->healthy_slowdown[index] == Approx(limit / healthy));
       REQUIRE(rate.power == 1.0);
@@ -88,14 +99,15 @@ TEST_CASE("a reduced batch is the largest that keeps up with the healthy replica
         return time({.tp_size = degree, .sync_degree = degree, .num_microbatches = batch});
       };
       if (rate.num_microbatches > 0) {
-        REQUIRE(*at(rate.num_microbatches) <= slack(limit));
+        REQUIRE(at(rate.num_microbatches)->time <= slack(limit));
       }
       if (rate.num_microbatches < job.num_microbatches) {
-        const auto one_more = at(rate.num_microbatches + 1);
-        REQUIRE((!one_more || *one_more > limit));
+        const auto more = at(rate.num_microbatches + replica.multiple);
+        REQUIRE((!more || more->time > limit));
+        REQUIRE_FALSE(rate.obstacle.empty());
       }
       const auto alone = at(job.num_microbatches);
-      REQUIRE(rates->uniform[index] == Approx(alone ? healthy / *alone : 0.0));
+      REQUIRE(rates->uniform[index] == Approx(alone ? healthy / alone->time : 0.0));
     }
     REQUIRE(rates->reduced[static_cast<std::size_t>(job.tp)].share == 1.0);
     REQUIRE(rates->uniform[static_cast<std::size_t>(job.tp)] == 1.0);
@@ -110,7 +122,7 @@ TEST_CASE("a boost is the least power that keeps the batch, within the rack's li
   for (int trial = 0; trial < 200; ++trial) {
     const RandomReplica replica(dice);
     const ReplicaTime time = replica.time();
-    const HealthyJob job = random_job(dice);
+    const HealthyJob job = random_job(replica, dice);
     const PowerLimits power = random_power(job, dice);
     const auto plain = compute_rates(PolicyKind::ntp, job, power, any_degree, time);
     const auto boosted = compute_rates(PolicyKind::ntp_pw, job, power, any_degree, time);
@@ -122,7 +134,8 @@ TEST_CASE("a boost is the least power that keeps the batch, within the rack's li
       REQUIRE(rate.power >= 1.0);
       REQUIRE(rate.power <= most);
       REQUIRE(rate.num_microbatches >= plain->reduced[index].num_microbatches);
-      const Seconds limit = *time(
+      const Seconds limit = step_of(
+          time,
           {.tp_size = job.tp, .sync_degree = degree, .num_microbatches = job.num_microbatches});
       const auto at = [&](std::int64_t batch, double multiple) {
         return time({.tp_size = degree,
@@ -131,15 +144,15 @@ TEST_CASE("a boost is the least power that keeps the batch, within the rack's li
                      .power = multiple});
       };
       if (rate.num_microbatches > 0) {
-        REQUIRE(*at(rate.num_microbatches, rate.power) <= limit * (1.0 + 1e-8));
+        REQUIRE(at(rate.num_microbatches, rate.power)->time <= limit * (1.0 + 1e-8));
       }
       if (rate.num_microbatches < job.num_microbatches) {
         REQUIRE(rate.power == most);
-        const auto one_more = at(rate.num_microbatches + 1, most);
-        REQUIRE((!one_more || *one_more > limit));
+        const auto more = at(rate.num_microbatches + replica.multiple, most);
+        REQUIRE((!more || more->time > limit));
         ++num_limited;
       } else if (rate.power > 1.0) {
-        REQUIRE(*at(job.num_microbatches, rate.power - 1e-5) > limit);
+        REQUIRE(at(job.num_microbatches, rate.power - 1e-5)->time > limit);
         ++num_boosted;
       }
     }
@@ -162,7 +175,7 @@ TEST_CASE("a rack gives a reduced group what the lost GPUs leave and its own hea
 }
 
 TEST_CASE("a job that cannot run when healthy is infeasible with the reason", "[planner][rates]") {
-  const ReplicaTime never = [](const ReplicaQuery&) -> Expected<Seconds, Infeasible> {
+  const ReplicaTime never = [](const ReplicaQuery&) -> Expected<ReplicaStep, Infeasible> {
     return Infeasible{"no memory"};
   };
   const auto rates = compute_rates(PolicyKind::ntp, kPaperJob, {}, any_degree, never);
@@ -194,9 +207,10 @@ TEST_CASE(
   CHECK(ntp->reduced[27].num_microbatches == 0);
 
   // The fit reaches its figures where compute alone sets the pace (all of it scales with 1 / TP).
-  const ReplicaTime compute_only = [](const ReplicaQuery& query) -> Expected<Seconds, Infeasible> {
-    return Seconds{static_cast<double>(query.num_microbatches) /
-                   static_cast<double>(query.tp_size) / paper_speed(query.power)};
+  const ReplicaTime compute_only =
+      [](const ReplicaQuery& query) -> Expected<ReplicaStep, Infeasible> {
+    return ReplicaStep(Seconds{static_cast<double>(query.num_microbatches) /
+                               static_cast<double>(query.tp_size) / paper_speed(query.power)});
   };
   const PowerLimits roomy{.max_boost = 1.3, .rack_headroom = 1.3, .rack_gpus = 32};
   const auto boosted =
