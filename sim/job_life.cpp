@@ -1,6 +1,7 @@
 #include "sim/job_life.hpp"
 
 #include "core/error.hpp"
+#include "sim/census_cache.hpp"
 #include "sim/event_queue.hpp"
 #include "sim/progress.hpp"
 
@@ -11,11 +12,16 @@ namespace {
 
 enum class Mode : std::uint8_t { running, detecting, recovering, waiting };
 
-/// A fault begins or ends (`fault` set), or a phase of a recovery ends.
+/// A fault is repaired (`fault` set), or a phase of a recovery ends.
 struct Event {
   const Fault* fault = nullptr;
-  bool begins = false;
   std::int32_t generation = 0;
+};
+
+/// What the time up to the next event needs to know of an operation.
+struct Standing {
+  double throughput = 0.0;
+  std::int64_t num_spare_sites = 0;
 };
 
 class JobLife {
@@ -25,20 +31,27 @@ class JobLife {
         duration_(faults.duration),
         num_job_gpus_(static_cast<std::int64_t>(job.sites.num_job_sites) * job.sites.tp),
         pool_(job.sites),
-        progress_(job.checkpoint, job.step_time) {
-    for (const Fault& fault : faults.faults) {
-      schedule(fault);
+        progress_(job.checkpoint, job.step_time),
+        faults_(faults.faults) {
+    while (next_fault_ < faults_.size() && faults_[next_fault_].begin < SimTime::zero()) {
+      warm_up(faults_[next_fault_++]);
     }
-    adopt(job_.replan(pool_.census()));
-    mode_ = operation_.throughput > 0.0 ? Mode::running : Mode::waiting;
+    adopt(replan());
+    mode_ = standing_.throughput > 0.0 ? Mode::running : Mode::waiting;
     measure_spares();
   }
 
+  /// Of events at one moment, faults come first.
   JobOutcome run() {
-    run_events(events_, duration_, [&](SimTime time, const Event& event, EventQueue<Event>&) {
-      advance(time);
-      handle(event);
-    });
+    for (; next_fault_ < faults_.size() && faults_[next_fault_].begin < duration_; ++next_fault_) {
+      const Fault& fault = faults_[next_fault_];
+      if (is_owned(fault)) {
+        take_events(fault.begin - SimTime{1});
+        advance(fault.begin);
+        fault_begins(fault);
+      }
+    }
+    take_events(duration_);
     advance(duration_);
     outcome_.goodput = progress_.kept_work() / static_cast<double>(duration_.count());
     outcome_.availability =
@@ -52,23 +65,24 @@ class JobLife {
            fault.component < job_.sites.cluster.num_components(fault.blast_radius);
   }
 
-  void schedule(const Fault& fault) {
-    if (!is_owned(fault) || fault.begin >= duration_) {
-      return;
+  /// Down from the start.
+  void warm_up(const Fault& fault) {
+    if (is_owned(fault) && fault.end > SimTime::zero() && fault.blast_radius != BlastRadius::job) {
+      pool_.fail(fault);
+      schedule_repair(fault);
     }
-    if (fault.begin < SimTime::zero()) {  // of the warm-up: down from the start
-      if (fault.end > SimTime::zero() && fault.blast_radius != BlastRadius::job) {
-        pool_.fail(fault);
-        schedule_repair(fault);
-      }
-      return;
-    }
-    events_.push(fault.begin, {.fault = &fault, .begins = true});
+  }
+
+  void take_events(SimTime end) {
+    run_events(events_, end, [&](SimTime time, const Event& event, EventQueue<Event>&) {
+      advance(time);
+      handle(event);
+    });
   }
 
   void schedule_repair(const Fault& fault) {
     if (fault.end < duration_) {
-      events_.push(fault.end, {.fault = &fault, .begins = false});
+      events_.push(fault.end, {.fault = &fault});
     }
   }
 
@@ -77,10 +91,9 @@ class JobLife {
       if (event.generation == generation_) {
         next_phase();
       }
-    } else if (event.begins) {
-      fault_begins(*event.fault);
     } else {
       pool_.repair(*event.fault);
+      is_up_to_date_ = false;
       repaired();
       measure_spares();
     }
@@ -96,15 +109,11 @@ class JobLife {
     const bool hit_active = pool_.fail(fault);
     schedule_repair(fault);
     measure_spares();
-    const Operation next = job_.replan(pool_.census());
+    adopt(replan());
     if (hit_active && mode_ != Mode::waiting) {
-      adopt(next);
       interrupt(fault, Change::hardware_fault);
-    } else {
-      adopt(next);
-      if (operation_.throughput <= 0.0 && mode_ != Mode::waiting) {
-        enter(Mode::waiting);
-      }
+    } else if (standing_.throughput <= 0.0 && mode_ != Mode::waiting) {
+      enter(Mode::waiting);
     }
   }
 
@@ -115,7 +124,7 @@ class JobLife {
     } else {
       progress_.drop_step(outcome_.ledger);
     }
-    if (operation_.throughput <= 0.0) {
+    if (standing_.throughput <= 0.0) {
       enter(Mode::waiting);
       return;
     }
@@ -125,22 +134,25 @@ class JobLife {
   }
 
   void repaired() {
-    const Operation next = job_.replan(pool_.census());
     if (mode_ == Mode::waiting) {
-      adopt(next);
-      if (operation_.throughput > 0.0) {
+      adopt(replan());
+      if (standing_.throughput > 0.0) {
         recover(Change::resume);
       }
     } else if (mode_ == Mode::running) {
-      improve(next);
+      improve();
     }
   }
 
   /// Takes an operation that is no worse than the present one; a faster one costs a rejoin.
-  void improve(const Operation& next) {
+  void improve() {
+    if (is_up_to_date_) {
+      return;
+    }
+    const Operation& next = replan();
     constexpr double kNoise = 1e-9;
-    const bool faster = next.throughput > operation_.throughput + kNoise;
-    if (next.throughput >= operation_.throughput) {
+    const bool faster = next.throughput > standing_.throughput + kNoise;
+    if (next.throughput >= standing_.throughput) {
       adopt(next);
     }
     if (faster) {
@@ -160,7 +172,7 @@ class JobLife {
       recover(change_);
     } else if (mode_ == Mode::recovering) {
       enter(Mode::running);
-      improve(job_.replan(pool_.census()));
+      improve();
     }
   }
 
@@ -171,12 +183,15 @@ class JobLife {
 
   void end_phase_after(SimTime span) { events_.push(now_ + span, {.generation = generation_}); }
 
+  [[nodiscard]] const Operation& replan() { return operations_.find(pool_.counts(), job_.replan); }
+
   void adopt(const Operation& operation) {
-    operation_ = operation;
-    pool_.apply(operation_);
+    standing_ = {.throughput = operation.throughput, .num_spare_sites = operation.num_spare_sites};
+    pool_.apply(operation);
+    is_up_to_date_ = true;
   }
 
-  void measure_spares() { spares_needed_ = job_.spares_needed(pool_.job_census()); }
+  void measure_spares() { spares_needed_ = needs_.find(pool_.job_counts(), job_.spares_needed); }
 
   /// Charges the time up to `to`, bucket by bucket.
   void advance(SimTime to) {
@@ -193,7 +208,7 @@ class JobLife {
 
   void charge(SimTime span) {
     const std::int64_t failed = pool_.num_failed_gpus();
-    const std::int64_t spare = operation_.num_spare_sites * job_.sites.tp;
+    const std::int64_t spare = standing_.num_spare_sites * job_.sites.tp;
     const std::int64_t active = pool_.num_active_gpus();
     GpuTimeLedger& ledger = outcome_.ledger;
     ledger.add(Cause::failed, failed, span);
@@ -202,7 +217,7 @@ class JobLife {
     switch (mode_) {
       case Mode::running:
         ledger.add(Cause::idle, rest - active, span);
-        progress_.run(span, operation_.throughput, active, num_job_gpus_, ledger);
+        progress_.run(span, standing_.throughput, active, num_job_gpus_, ledger);
         up_ += span;
         break;
       case Mode::detecting:
@@ -242,8 +257,13 @@ class JobLife {
   std::int64_t num_job_gpus_;
   SitePool pool_;
   Progress progress_;
+  const std::vector<Fault>& faults_;
+  std::size_t next_fault_ = 0;
   EventQueue<Event> events_;
-  Operation operation_;
+  CensusCache<Operation> operations_;
+  CensusCache<std::int64_t> needs_;
+  Standing standing_;
+  bool is_up_to_date_ = false;  // the present operation was made for the present census
   Mode mode_ = Mode::running;
   Change change_ = Change::resume;
   std::int32_t generation_ = 0;

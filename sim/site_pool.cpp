@@ -6,12 +6,9 @@
 
 namespace runflat::sim {
 
-SitePool::SitePool(const SiteShape& shape)
-    : shape_(shape),
-      down_(static_cast<std::size_t>(shape.cluster.num_gpus()), 0),
-      domains_(static_cast<std::size_t>(shape.cluster.num_domains())),
-      degree_(static_cast<std::size_t>(shape.num_sites()), 0),
-      full_degree_(shape.tp) {
+namespace {
+
+const SiteShape& checked(const SiteShape& shape) {
   require_valid(shape.cluster);
   require(shape.tp >= 1 && shape.tp <= shape.cluster.domain_size,
           "a TP group must fit into one NVLink domain");
@@ -19,47 +16,74 @@ SitePool::SitePool(const SiteShape& shape)
           "sites are of whole NVLink domains");
   require(shape.num_job_sites >= 1 && shape.num_job_sites <= shape.num_sites(),
           "the job must fit onto the cluster");
+  return shape;
+}
+
+}  // namespace
+
+SitePool::SitePool(const SiteShape& shape)
+    : shape_(checked(shape)),
+      down_(static_cast<std::size_t>(shape.cluster.num_gpus()), 0),
+      num_down_(static_cast<std::size_t>(shape.cluster.num_domains()), 0),
+      lost_(static_cast<std::size_t>(shape.num_sites()), 0),
+      degree_(static_cast<std::size_t>(shape.num_sites()), 0),
+      damaged_(static_cast<std::size_t>(shape.tp) + 1),
+      counts_(shape.tp, shape.num_sites()),
+      job_counts_(shape.tp, shape.num_job_sites),
+      full_degree_(shape.tp) {
   for (std::int32_t site = 0; site < shape_.num_sites(); ++site) {
     if (site < shape_.num_job_sites) {
-      set_role(site, shape_.tp);
+      set_role(site, kFull);
     } else {
       not_full_.push_back(site);
     }
   }
 }
 
-std::int32_t SitePool::num_lost(std::int32_t site) const {
+std::int32_t SitePool::num_lost_now(std::int32_t site) const {
   const std::int32_t per_domain = shape_.sites_per_domain();
   const std::int32_t beyond = shape_.cluster.domain_size - per_domain * shape_.tp;
   const std::int32_t place_from_last = per_domain - 1 - site % per_domain;
-  const std::int32_t lost = domains_[static_cast<std::size_t>(site / per_domain)].num_down - beyond;
+  const std::int32_t lost = num_down_[static_cast<std::size_t>(site / per_domain)] - beyond;
   return std::clamp(lost - place_from_last * shape_.tp, 0, shape_.tp);
 }
 
-bool SitePool::is_active(std::int32_t gpu) const {
-  const std::int32_t domain = gpu / shape_.cluster.domain_size;
-  std::int32_t healthy_before = 0;
-  for (std::int32_t other = domain * shape_.cluster.domain_size; other < gpu; ++other) {
-    healthy_before += down_[static_cast<std::size_t>(other)] == 0 ? 1 : 0;
-  }
-  return down_[static_cast<std::size_t>(gpu)] == 0 &&
-         healthy_before < domains_[static_cast<std::size_t>(domain)].num_active;
+std::int32_t SitePool::degree_of(std::int32_t site) const {
+  const std::int32_t degree = degree_[static_cast<std::size_t>(site)];
+  return degree == kFull ? full_degree_ : degree;
 }
 
 void SitePool::set_role(std::int32_t site, std::int32_t degree) {
   std::int32_t& current = degree_[static_cast<std::size_t>(site)];
-  domains_[static_cast<std::size_t>(site / shape_.sites_per_domain())].num_active +=
-      degree - current;
-  num_active_gpus_ += degree - current;
+  num_full_ += (degree == kFull ? 1 : 0) - (current == kFull ? 1 : 0);
+  num_reduced_gpus_ += std::max(degree, 0) - std::max(current, 0);
   current = degree;
 }
 
-bool SitePool::fail(const Fault& fault) {
-  const ComponentRange gpus = components_hit(fault, shape_.cluster, BlastRadius::gpu);
-  bool hit_active = false;
-  for (std::int32_t gpu = gpus.first; gpu < gpus.first + gpus.num && !hit_active; ++gpu) {
-    hit_active = is_active(gpu);
+bool SitePool::hits_active(ComponentRange gpus) const {
+  const std::int32_t per_domain = shape_.sites_per_domain();
+  const std::int32_t domain_size = shape_.cluster.domain_size;
+  std::int32_t gpu = gpus.first;
+  while (gpu < gpus.first + gpus.num) {
+    const std::int32_t domain = gpu / domain_size;
+    const std::int32_t end = std::min(gpus.first + gpus.num, (domain + 1) * domain_size);
+    const auto is_healthy = [](std::uint16_t count) { return count == 0; };
+    auto rank =
+        std::count_if(down_.begin() + domain * domain_size, down_.begin() + gpu, is_healthy);
+    const auto num_hit = std::count_if(down_.begin() + gpu, down_.begin() + end, is_healthy);
+    for (std::int32_t site = domain * per_domain; site < (domain + 1) * per_domain; ++site) {
+      rank -= degree_of(site);
+    }
+    if (num_hit > 0 && rank < 0) {  // the first healthy GPU hit is one of the active ones
+      return true;
+    }
+    gpu = end;
   }
+  return false;
+}
+
+bool SitePool::fail(const Fault& fault) {
+  const bool hit_active = hits_active(components_hit(fault, shape_.cluster, BlastRadius::gpu));
   add_down(fault, 1);
   return hit_active;
 }
@@ -70,13 +94,17 @@ void SitePool::repair(const Fault& fault) {
 
 void SitePool::add_down(const Fault& fault, std::int32_t change) {
   const ComponentRange gpus = components_hit(fault, shape_.cluster, BlastRadius::gpu);
+  const std::int64_t failed_before = num_failed_gpus_;
   for (std::int32_t gpu = gpus.first; gpu < gpus.first + gpus.num; ++gpu) {
     std::uint16_t& count = down_[static_cast<std::size_t>(gpu)];
     const bool was_down = count > 0;
     count = static_cast<std::uint16_t>(count + change);
     const std::int32_t newly_down = (count > 0 ? 1 : 0) - (was_down ? 1 : 0);
-    domains_[static_cast<std::size_t>(gpu / shape_.cluster.domain_size)].num_down += newly_down;
+    num_down_[static_cast<std::size_t>(gpu / shape_.cluster.domain_size)] += newly_down;
     num_failed_gpus_ += newly_down;
+  }
+  if (num_failed_gpus_ == failed_before) {
+    return;
   }
   const ComponentRange hit = components_hit(fault, shape_.cluster, BlastRadius::domain);
   for (std::int32_t domain = hit.first; domain < hit.first + hit.num; ++domain) {
@@ -84,63 +112,66 @@ void SitePool::add_down(const Fault& fault, std::int32_t change) {
   }
 }
 
-/// Puts the sites of a domain where they now belong: among the damaged, or among the healthy ones
-/// below the full degree. A site that lost GPUs keeps a role only as far as its GPUs reach.
 void SitePool::update_sites(std::int32_t domain) {
   const std::int32_t per_domain = shape_.sites_per_domain();
-  const std::int32_t first = domain * per_domain;
-  const auto in_domain = [&](std::int32_t site) {
-    return site >= first && site < first + per_domain;
+  for (std::int32_t site = domain * per_domain; site < (domain + 1) * per_domain; ++site) {
+    const std::int32_t lost = num_lost_now(site);
+    if (lost != num_lost(site)) {
+      set_loss(site, lost);
+    }
+  }
+}
+
+/// Puts a site where it now belongs: among the damaged, or among the healthy ones below the full
+/// degree. A site that lost GPUs keeps a role only as far as its GPUs reach.
+void SitePool::set_loss(std::int32_t site, std::int32_t lost) {
+  const auto erase = [site](std::vector<std::int32_t>& sites) {
+    sites.erase(std::lower_bound(sites.begin(), sites.end(), site));
   };
-  std::erase_if(damaged_, in_domain);
-  std::erase_if(not_full_, in_domain);
-  for (std::int32_t site = first; site < first + per_domain; ++site) {
-    const std::int32_t lost = num_lost(site);
-    const std::int32_t degree = degree_[static_cast<std::size_t>(site)];
-    set_role(site, std::min(degree, shape_.tp - lost));
-    if (lost > 0) {
-      const auto place = std::find_if(damaged_.begin(), damaged_.end(), [&](std::int32_t other) {
-        return num_lost(other) < lost || (num_lost(other) == lost && other > site);
-      });
-      damaged_.insert(place, site);
-    } else if (degree < full_degree_) {
-      not_full_.insert(std::lower_bound(not_full_.begin(), not_full_.end(), site), site);
-    }
+  const auto insert = [site](std::vector<std::int32_t>& sites) {
+    sites.insert(std::lower_bound(sites.begin(), sites.end(), site), site);
+  };
+  const std::int32_t before = num_lost(site);
+  if (before > 0) {
+    erase(damaged_[static_cast<std::size_t>(before)]);
+  } else if (degree_[static_cast<std::size_t>(site)] != kFull) {
+    erase(not_full_);
   }
-}
-
-SiteCensus SitePool::census_of(std::int32_t num_sites, std::int64_t num_damaged) const {
-  SiteCensus census;
-  census.num_healthy = num_sites - num_damaged;
-  census.num_lost.reserve(static_cast<std::size_t>(num_damaged));
-  for (const std::int32_t site : damaged_) {
-    if (site < num_sites) {
-      census.num_lost.push_back(num_lost(site));
-    }
+  lost_[static_cast<std::size_t>(site)] = lost;
+  counts_.move(before, lost);
+  if (site < shape_.num_job_sites) {
+    job_counts_.move(before, lost);
   }
-  return census;
-}
-
-SiteCensus SitePool::census() const {
-  return census_of(shape_.num_sites(), static_cast<std::int64_t>(damaged_.size()));
-}
-
-SiteCensus SitePool::job_census() const {
-  const auto in_job = std::count_if(damaged_.begin(), damaged_.end(), [&](std::int32_t site) {
-    return site < shape_.num_job_sites;
-  });
-  return census_of(shape_.num_job_sites, in_job);
+  const std::int32_t degree = std::min(degree_of(site), shape_.tp - lost);
+  if (lost > 0) {
+    set_role(site, degree);
+    insert(damaged_[static_cast<std::size_t>(lost)]);
+  } else if (degree < full_degree_) {
+    insert(not_full_);
+  } else {
+    set_role(site, kFull);
+  }
+  if (degree_[static_cast<std::size_t>(site)] > 0) {
+    working_.push_back(site);
+  }
 }
 
 void SitePool::apply(const Operation& operation) {
-  require(operation.damaged_degrees.size() <= damaged_.size(),
+  require(static_cast<std::int64_t>(operation.damaged_degrees.size()) <= counts_.num_damaged(),
           "an operation uses more damaged sites than there are");
-  set_full_degree(operation.full_degree);
-  for (std::size_t i = 0; i < damaged_.size(); ++i) {
-    set_role(damaged_[i], i < operation.damaged_degrees.size() ? operation.damaged_degrees[i] : 0);
+  if (operation.full_degree > 0) {  // 0: the operation uses no full sites
+    full_degree_ = operation.full_degree;
   }
-  const auto num_healthy = static_cast<std::int64_t>(degree_.size() - damaged_.size());
-  const std::int64_t wanted = num_healthy - operation.num_full_sites;
+  for (const std::int32_t site : working_) {
+    if (degree_[static_cast<std::size_t>(site)] != kFull) {
+      set_role(site, 0);
+    }
+  }
+  working_.clear();
+  if (uses_damaged_ || !operation.damaged_degrees.empty()) {
+    assign_damaged(operation.damaged_degrees);
+  }
+  const std::int64_t wanted = counts_.num_sites(0) - operation.num_full_sites;
   require(wanted >= static_cast<std::int64_t>(operation.filler_degrees.size()),
           "an operation uses more healthy sites than there are");
   const auto present = static_cast<std::int64_t>(not_full_.size());
@@ -148,33 +179,32 @@ void SitePool::apply(const Operation& operation) {
     demote_full_sites(wanted - present);
   }
   const auto promoted = not_full_.begin() + std::max<std::int64_t>(0, present - wanted);
-  std::for_each(
-      not_full_.begin(), promoted, [&](std::int32_t site) { set_role(site, full_degree_); });
+  std::for_each(not_full_.begin(), promoted, [&](std::int32_t site) { set_role(site, kFull); });
   not_full_.erase(not_full_.begin(), promoted);
-  for (std::size_t i = 0; i < not_full_.size(); ++i) {
-    set_role(not_full_[i], i < operation.filler_degrees.size() ? operation.filler_degrees[i] : 0);
+  for (std::size_t i = 0; i < operation.filler_degrees.size(); ++i) {
+    set_role(not_full_[i], operation.filler_degrees[i]);
+    working_.push_back(not_full_[i]);
   }
 }
 
-void SitePool::set_full_degree(std::int32_t degree) {
-  if (degree == full_degree_ || degree == 0) {  // 0: the operation uses no full sites
-    return;
-  }
-  for (const std::int32_t site : not_full_) {
-    set_role(site, 0);  // its old degree may be the new full one
-  }
-  for (std::int32_t site = 0; site < shape_.num_sites(); ++site) {
-    if (degree_[static_cast<std::size_t>(site)] == full_degree_ && num_lost(site) == 0) {
-      set_role(site, degree);
+void SitePool::assign_damaged(const std::vector<std::int32_t>& degrees) {
+  std::size_t place = 0;
+  for (std::size_t lost = damaged_.size(); lost-- > 1;) {
+    for (const std::int32_t site : damaged_[lost]) {
+      const std::int32_t degree = place < degrees.size() ? degrees[place] : 0;
+      ++place;
+      if (degree_[static_cast<std::size_t>(site)] != degree) {
+        set_role(site, degree);
+      }
     }
   }
-  full_degree_ = degree;
+  uses_damaged_ = !degrees.empty();
 }
 
 void SitePool::demote_full_sites(std::int64_t num) {
   const auto num_before = static_cast<std::ptrdiff_t>(not_full_.size());
   for (auto site = static_cast<std::int32_t>(degree_.size()); num > 0 && site-- > 0;) {
-    if (degree_[static_cast<std::size_t>(site)] == full_degree_ && num_lost(site) == 0) {
+    if (degree_[static_cast<std::size_t>(site)] == kFull) {
       set_role(site, 0);
       not_full_.push_back(site);
       --num;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "sim/fault_timeline.hpp"
+#include "sim/loss_counts.hpp"
 #include "sim/operation.hpp"
 
 #include <cstdint>
@@ -34,41 +35,54 @@ class SitePool {
   void repair(const Fault& fault);
 
   /// All owned sites.
-  [[nodiscard]] SiteCensus census() const;
+  [[nodiscard]] const LossCounts& counts() const { return counts_; }
+  [[nodiscard]] SiteCensus census() const { return counts_.census(); }
   /// Only the sites that a job without spares would own.
-  [[nodiscard]] SiteCensus job_census() const;
+  [[nodiscard]] const LossCounts& job_counts() const { return job_counts_; }
+  [[nodiscard]] SiteCensus job_census() const { return job_counts_.census(); }
   /// Gives the sites their roles; `operation` was made for the present census().
   void apply(const Operation& operation);
 
   /// GPUs that a site lacks, 0 to tp.
-  [[nodiscard]] std::int32_t num_lost(std::int32_t site) const;
+  [[nodiscard]] std::int32_t num_lost(std::int32_t site) const {
+    return lost_[static_cast<std::size_t>(site)];
+  }
   [[nodiscard]] std::int64_t num_gpus() const { return shape_.cluster.num_gpus(); }
   [[nodiscard]] std::int64_t num_failed_gpus() const { return num_failed_gpus_; }
-  [[nodiscard]] std::int64_t num_active_gpus() const { return num_active_gpus_; }
+  [[nodiscard]] std::int64_t num_active_gpus() const {
+    return num_full_ * full_degree_ + num_reduced_gpus_;
+  }
 
  private:
-  struct Domain {
-    std::int32_t num_down = 0;
-    std::int32_t num_active = 0;
-  };
+  /// The degree of sites at the full one, whatever that is.
+  static constexpr std::int32_t kFull = -1;
 
   void add_down(const Fault& fault, std::int32_t change);
   void update_sites(std::int32_t domain);
+  void set_loss(std::int32_t site, std::int32_t lost);
   void set_role(std::int32_t site, std::int32_t degree);
-  void set_full_degree(std::int32_t degree);
+  void assign_damaged(const std::vector<std::int32_t>& degrees);
   void demote_full_sites(std::int64_t num);
-  [[nodiscard]] bool is_active(std::int32_t gpu) const;
-  [[nodiscard]] SiteCensus census_of(std::int32_t num_sites, std::int64_t num_damaged) const;
+  [[nodiscard]] std::int32_t num_lost_now(std::int32_t site) const;
+  [[nodiscard]] std::int32_t degree_of(std::int32_t site) const;
+  [[nodiscard]] bool hits_active(ComponentRange gpus) const;
 
   SiteShape shape_;
-  std::vector<std::uint16_t> down_;  // faults that hold each GPU down
-  std::vector<Domain> domains_;
-  std::vector<std::int32_t> degree_;    // of every site: 0 when it plays no role
-  std::vector<std::int32_t> damaged_;   // sites, most lost first, then by number
+  std::vector<std::uint16_t> down_;     // faults that hold each GPU down
+  std::vector<std::int32_t> num_down_;  // GPUs of each domain
+  std::vector<std::int32_t> lost_;      // GPUs of each site
+  std::vector<std::int32_t> degree_;    // of every site: 0 when it plays no role, or kFull
+  std::vector<std::vector<std::int32_t>> damaged_;  // sites by GPUs lost, each ascending
   std::vector<std::int32_t> not_full_;  // healthy sites below the full degree, ascending
+  std::vector<std::int32_t> working_;  // all that may have a role, are not full, and are healthy or
+                                       // not yet known to the operation
+  bool uses_damaged_ = false;          // the operation gives roles to damaged sites
+  LossCounts counts_;
+  LossCounts job_counts_;
   std::int32_t full_degree_ = 0;
+  std::int64_t num_full_ = 0;          // sites at kFull
+  std::int64_t num_reduced_gpus_ = 0;  // active GPUs of the other ones
   std::int64_t num_failed_gpus_ = 0;
-  std::int64_t num_active_gpus_ = 0;
 };
 
 }  // namespace runflat::sim
