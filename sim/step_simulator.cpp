@@ -24,6 +24,30 @@ std::size_t direction(OpKind kind) {
   return kind == OpKind::send_activation || kind == OpKind::recv_activation ? 0 : 1;
 }
 
+/// Layers of a virtual stage. What the first stage has less than a middle one is missing from its
+/// first chunks, beside the embedding, and of the last stage from its last, beside the head.
+double chunk_layers(const RankShare& share,
+                    std::size_t stage,
+                    std::size_t num_stages,
+                    std::size_t chunk,
+                    std::size_t num_chunks) {
+  const auto chunks = static_cast<double>(num_chunks);
+  const double full = share.layers / chunks;
+  const auto left = [full](double missing, std::size_t chunks_before) {
+    return full - std::clamp(missing - full * static_cast<double>(chunks_before), 0.0, full);
+  };
+  if (num_stages == 1) {
+    return full;
+  }
+  if (stage == 0) {
+    return left(share.layers - share.first_layers, chunk);
+  }
+  if (stage + 1 == num_stages) {
+    return left(share.layers - share.last_layers, num_chunks - 1 - chunk);
+  }
+  return full;
+}
+
 bool is_before_optimizer(OpKind kind) {
   return kind == OpKind::reshard_to_sync || kind == OpKind::reduce ||
          kind == OpKind::reshard_to_compute;
@@ -93,11 +117,8 @@ void StepSimulator::fill(const ReplicaRun& replica, Durations& durations) {
   durations.backward.resize(stages * chunks);
   const double zero3 = 0.5 * terms.zero3_gather.count() / static_cast<double>(chunks);
   for (std::size_t s = 0; s < stages; ++s) {
-    const double layers = s + 1 == stages ? terms.share.last_layers
-                          : s == 0        ? terms.share.first_layers
-                                          : terms.share.layers;
-    const double share = layers / static_cast<double>(chunks);
     for (std::size_t v = 0; v < chunks; ++v) {
+      const double share = chunk_layers(terms.share, s, stages, v, chunks);
       double forward = share * terms.layer.forward.total().count();
       double backward = share * terms.layer.backward.total().count();
       if (s == 0 && v == 0) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/value.hpp"
 #include "sim/step_data.hpp"
 
 #include <map>
@@ -52,6 +53,13 @@ struct RowGroup {
 };
 [[nodiscard]] std::vector<RowGroup> group_rows(const Validation& validation,
                                                const std::vector<GroupKey>& by);
+
+/// `model`, `hardware`, `framework`, `precision`, `gpus`; ParseError with these for any other.
+[[nodiscard]] GroupKey group_key_named(const std::string& name);
+
+/// The document that `runflat validate --json` writes: a summary per group, one of all rows, every
+/// row, and the rows that were not predicted.
+[[nodiscard]] Value to_value(const Validation& validation, const std::vector<GroupKey>& by);
 
 /// Spearman's rank correlation, ties at their mean rank.
 [[nodiscard]] double spearman(const std::vector<double>& a, const std::vector<double>& b);

@@ -8,5 +8,6 @@ PYBIND11_MODULE(_core, m) {
   runflat::python::bind_core(m);
   runflat::python::bind_scenario(m);
   runflat::python::bind_plan(m);
+  runflat::python::bind_step(m);
   runflat::python::bind_what_if(m);
 }

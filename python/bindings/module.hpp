@@ -8,6 +8,7 @@ namespace runflat::python {
 void bind_core(pybind11::module_& m);
 void bind_scenario(pybind11::module_& m);
 void bind_plan(pybind11::module_& m);
+void bind_step(pybind11::module_& m);
 void bind_what_if(pybind11::module_& m);
 
 }  // namespace runflat::python

@@ -35,6 +35,9 @@ void bind_scenario(py::module_& m) {
                              [](const LoadedScenario& self) { return self.scenario.model; })
       .def_property_readonly("layout",
                              [](const LoadedScenario& self) { return self.scenario.layout; })
+      .def_property_readonly(
+          "software_release",
+          [](const LoadedScenario& self) { return self.scenario.software_release; })
       .def("to_json", [](const LoadedScenario& self) { return to_json_text(self.document); })
       .def("__repr__",
            [](const LoadedScenario& self) { return "Scenario('" + self.scenario.name + "')"; })

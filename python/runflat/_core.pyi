@@ -106,6 +106,9 @@ class Scenario:
     def model(self) -> ModelSpec: ...
     @property
     def layout(self) -> ParallelSizes: ...
+    @property
+    def software_release(self) -> str:
+        """Of the hardware parameters; empty: the GPU's default."""
 
 class Plan:
     """Everything about how a job runs at one moment."""
@@ -187,3 +190,11 @@ def what_if(
     trace: Path | None,
     progress: Callable[[int, int], None] | None,
 ) -> WhatIfResult: ...
+def price_plan(plan: Plan, *, release: str) -> tuple[str, str]:
+    """The plan's step as JSON, and its simulated timeline as a Chrome trace."""
+
+def validate_steps(table: Path, *, by: Sequence[str]) -> str:
+    """Predicted against measured steps, as JSON."""
+
+def calibrate(measured: Path) -> str:
+    """The text of a parameter file fitted to microbenchmarks."""

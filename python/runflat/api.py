@@ -1,8 +1,9 @@
-"""The two questions that RunFlat answers."""
+"""The questions that RunFlat answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from runflat import _core
@@ -51,3 +52,19 @@ def plan(
     if not isinstance(scenario, _core.Scenario):
         scenario = load_scenario(scenario)
     return _core.plan(scenario, failed=list(failed), policy=policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a plan's step costs: the document as JSON text, and the step as a Chrome trace."""
+
+    text: str
+    timeline: str
+
+
+def step(plan: _core.Plan, release: str = "") -> Step:
+    """Prices a plan's step with the parameters of a software release, or of the GPU's default one.
+
+    Raises ParseError for an unknown GPU or release and InfeasibleError where no step exists.
+    """
+    return Step(*_core.price_plan(plan, release=release))

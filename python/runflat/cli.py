@@ -13,7 +13,10 @@ import typer
 from typer.exceptions import TyperException
 
 from runflat import InfeasibleError, ParseError, __version__
+from runflat.calibrate_command import calibrate_command
 from runflat.plan_command import plan_command
+from runflat.step_command import step_command
+from runflat.validate_command import validate_command
 from runflat.whatif_command import whatif_command
 
 app = typer.Typer(
@@ -25,6 +28,9 @@ app = typer.Typer(
 )
 app.command("whatif")(whatif_command)
 app.command("plan")(plan_command)
+app.command("step")(step_command)
+app.command("validate")(validate_command)
+app.command("calibrate")(calibrate_command)
 
 
 def _print_version(wanted: bool) -> None:

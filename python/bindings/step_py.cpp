@@ -1,0 +1,57 @@
+#include "core/document.hpp"
+#include "core/error.hpp"
+#include "core/plan.hpp"
+#include "core/timeline.hpp"
+#include "python/bindings/module.hpp"
+#include "sim/calibration.hpp"
+#include "sim/plan_step.hpp"
+#include "sim/validation.hpp"
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace py = pybind11;
+
+namespace runflat::python {
+namespace {
+
+/// The step of a plan as JSON, and its simulated timeline as a Chrome trace.
+std::pair<std::string, std::string> price_plan(const Plan& plan, const std::string& release) {
+  const py::gil_scoped_release unlocked;
+  Timeline timeline;
+  const auto step = sim::price_plan(plan, release, &timeline);
+  if (!step) {
+    throw InfeasibleError(step.error().reason);
+  }
+  return {to_json_text(to_value(*step)), to_chrome_trace(timeline)};
+}
+
+std::string validate_steps(const std::filesystem::path& table, const std::vector<std::string>& by) {
+  const py::gil_scoped_release unlocked;
+  std::vector<sim::GroupKey> keys;
+  for (const std::string& name : by) {
+    keys.push_back(sim::group_key_named(name));
+  }
+  return to_json_text(to_value(sim::validate(sim::read_step_table(table)), keys));
+}
+
+std::string calibrate(const std::filesystem::path& measured) {
+  const py::gil_scoped_release unlocked;
+  return sim::calibrate(measured).to_toml();
+}
+
+}  // namespace
+
+void bind_step(py::module_& m) {
+  m.def("price_plan", &price_plan, py::arg("plan"), py::kw_only(), py::arg("release"));
+  m.def("validate_steps", &validate_steps, py::arg("table"), py::kw_only(), py::arg("by"));
+  m.def("calibrate", &calibrate, py::arg("measured"));
+}
+
+}  // namespace runflat::python
