@@ -20,7 +20,10 @@ from runflat.outputs import write_text
 
 def validate_command(
     table: Annotated[
-        Path, typer.Argument(metavar="CSV", help="Measured steps; columns as in the README.")
+        Path,
+        typer.Argument(
+            metavar="CSV", help="Measured steps; tests/golden/sc21_table1.csv has the columns."
+        ),
     ],
     by: Annotated[
         str,

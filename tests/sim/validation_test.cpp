@@ -58,7 +58,7 @@ TEST_CASE("measured steps of vTrain and DGX Cloud are within their bounds, relea
     if (group.name == "megatron-deepspeed / fp16") {
       CHECK(error.mean_absolute <= 0.08);
     } else if (group.name.ends_with("bf16")) {
-      CHECK(error.mean_absolute <= (error.num_rows > 2 ? 0.04 : 0.05));
+      CHECK(error.mean_absolute <= 0.04);
     } else if (group.name.ends_with("fp8")) {
       CHECK(error.mean_absolute <= 0.05);
     }
