@@ -17,20 +17,22 @@ using Graph = boost::adjacency_list<
     boost::vecS,
     boost::directedS,
     boost::no_property,
-    boost::property<boost::edge_capacity_t,
-                    long,
-                    boost::property<boost::edge_residual_capacity_t,
-                                    long,
-                                    boost::property<boost::edge_reverse_t,
-                                                    Edge,
-                                                    boost::property<boost::edge_weight_t, long>>>>>;
+    boost::property<
+        boost::edge_capacity_t,
+        long,
+        boost::property<boost::edge_residual_capacity_t,
+                        long,
+                        boost::property<boost::edge_reverse_t,
+                                        Edge,
+                                        boost::property<boost::edge_weight_t, double>>>>>;
 
-/// A flow network with unit capacities.
+/// A flow network with unit capacities. Costs are whole numbers, in doubles because the algorithm
+/// adds up infinite distances.
 class UnitFlow {
  public:
   explicit UnitFlow(std::size_t num_vertices) : graph_(num_vertices) {}
 
-  Edge connect(std::size_t from, std::size_t to, long cost) {
+  Edge connect(std::size_t from, std::size_t to, double cost) {
     const Edge there = boost::add_edge(from, to, graph_).first;
     const Edge back = boost::add_edge(to, from, graph_).first;
     boost::put(boost::edge_capacity, graph_, there, 1);
@@ -113,9 +115,9 @@ class Placer {
     }
   }
 
-  [[nodiscard]] long cost(std::int64_t site, std::int64_t cell) const {
-    const long more_than_all_moves = static_cast<long>(open_cells_.size()) + 1;
-    return (site == cell ? 0 : 1) + (has_state_of(site, cell) ? 0 : more_than_all_moves);
+  [[nodiscard]] double cost(std::int64_t site, std::int64_t cell) const {
+    const double more_than_all_moves = static_cast<double>(open_cells_.size()) + 1.0;
+    return (site == cell ? 0.0 : 1.0) + (has_state_of(site, cell) ? 0.0 : more_than_all_moves);
   }
 
   bool assign() {
@@ -132,7 +134,7 @@ class Placer {
       flow.connect(0, first_site + s, 0);
       for (std::size_t c = 0; c < open_cells_.size(); ++c) {
         if (can_serve(free_sites_[s], open_cells_[c])) {
-          const long price = cost(free_sites_[s], open_cells_[c]);
+          const double price = cost(free_sites_[s], open_cells_[c]);
           choices.push_back({flow.connect(first_site + s, first_cell + c, price),
                              free_sites_[s],
                              open_cells_[c]});
