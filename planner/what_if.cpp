@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -86,35 +87,40 @@ Expected<PolicyRun, Infeasible> make_run(const WhatIfRequest& request,
   return run;
 }
 
+struct TrialRange {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
 /// Calls `work(trial)` for every trial on `num_threads` threads; rethrows the first exception.
 template <typename Work>
-void for_each_trial(const WhatIfRequest& request, std::int64_t num_trials, Work work) {
+void for_each_trial(const WhatIfRequest& request, TrialRange trials, Work work) {
   std::int64_t num_threads = request.num_threads;
   if (num_threads <= 0) {
     num_threads = std::max(1U, std::thread::hardware_concurrency());
   }
-  std::atomic<std::int64_t> next{0};
-  std::int64_t done = 0;
+  std::atomic<std::int64_t> next{trials.begin};
+  std::int64_t done = trials.begin;
   std::mutex mutex;
   std::exception_ptr failure;
   const auto worker = [&] {
-    for (std::int64_t trial = next++; trial < num_trials; trial = next++) {
+    for (std::int64_t trial = next++; trial < trials.end; trial = next++) {
       try {
         work(trial);
         const std::lock_guard lock(mutex);
         ++done;
         if (request.progress) {
-          request.progress(done, num_trials);
+          request.progress(done, trials.end);
         }
       } catch (...) {
         const std::lock_guard lock(mutex);
         failure = failure ? failure : std::current_exception();
-        next = num_trials;
+        next = trials.end;
       }
     }
   };
   std::vector<std::jthread> threads;
-  for (std::int64_t i = 1; i < std::min(num_threads, num_trials); ++i) {
+  for (std::int64_t i = 1; i < std::min(num_threads, trials.end - trials.begin); ++i) {
     threads.emplace_back(worker);
   }
   worker();
@@ -122,6 +128,91 @@ void for_each_trial(const WhatIfRequest& request, std::int64_t num_trials, Work 
   if (failure) {
     std::rethrow_exception(failure);
   }
+}
+
+std::vector<double> goodputs(const PolicyRun& run) {
+  std::vector<double> values;
+  values.reserve(run.outcomes.size());
+  for (const sim::JobOutcome& outcome : run.outcomes) {
+    values.push_back(outcome.goodput);
+  }
+  return values;
+}
+
+std::vector<PolicyDifference> differences(const std::vector<PolicyRun>& runs) {
+  std::vector<PolicyDifference> all;
+  for (std::size_t run = 1; run < runs.size(); ++run) {
+    const std::vector<double> mine = goodputs(runs[run]);
+    for (std::size_t before = 0; before < run; ++before) {
+      std::vector<double> gains = goodputs(runs[before]);
+      std::transform(mine.begin(), mine.end(), gains.begin(), gains.begin(), std::minus<>());
+      all.push_back({.policy = runs[run].policy,
+                     .other = runs[before].policy,
+                     .goodput = MeanInterval::of(gains)});
+    }
+  }
+  return all;
+}
+
+/// Half width of the widest interval that a stop rule looks at; none while there is none.
+std::optional<double> widest_interval(const std::vector<PolicyRun>& runs) {
+  std::optional<double> widest;
+  const auto look_at = [&](const MeanInterval& interval) {
+    widest = std::max(widest, interval.half_width);
+  };
+  for (const PolicyRun& run : runs) {
+    look_at(MeanInterval::of(goodputs(run)));
+  }
+  for (const PolicyDifference& difference : differences(runs)) {
+    look_at(difference.goodput);
+  }
+  return widest;
+}
+
+/// What failed in the trials.
+struct FaultFacts {
+  std::int64_t num_faults = 0;
+  std::vector<double> mean_down;  ///< share of the nodes, by trial
+  std::vector<double> p99_down;
+};
+
+/// Lives through trials in batches, as many as the request asks for.
+FaultFacts run_trials(const WhatIfRequest& request, std::vector<PolicyRun>& runs) {
+  const Scenario& scenario = request.scenario;
+  const sim::ClusterShape shape = scenario.shape_with_spares(scenario.most_spares());
+  std::atomic<std::int64_t> num_faults{0};
+  FaultFacts facts;
+  TrialRange batch{.begin = 0, .end = request.trace ? 1 : request.num_trials};
+  while (batch.begin < batch.end) {
+    for (PolicyRun& run : runs) {
+      run.outcomes.resize(static_cast<std::size_t>(batch.end));
+    }
+    facts.mean_down.resize(static_cast<std::size_t>(batch.end));
+    facts.p99_down.resize(static_cast<std::size_t>(batch.end));
+    for_each_trial(request, batch, [&](std::int64_t trial) {
+      const sim::FaultTimeline faults =
+          request.trace ? sim::replay(*request.trace, shape, duration_of(request))
+                        : sim::sample_faults(scenario.failures,
+                                             shape,
+                                             duration_of(request),
+                                             request.seed,
+                                             static_cast<std::uint32_t>(trial));
+      num_faults += static_cast<std::int64_t>(faults.faults.size());
+      const sim::DownCount nodes(faults, sim::BlastRadius::node);
+      facts.mean_down[static_cast<std::size_t>(trial)] = nodes.mean() / nodes.num_components();
+      facts.p99_down[static_cast<std::size_t>(trial)] =
+          static_cast<double>(nodes.quantile(0.99)) / nodes.num_components();
+      for (PolicyRun& run : runs) {
+        run.outcomes[static_cast<std::size_t>(trial)] = sim::simulate_job(run.job, faults);
+      }
+    });
+    batch.begin = batch.end;
+    if (request.stop && !request.trace) {
+      batch.end = trials_wanted(*request.stop, batch.end, widest_interval(runs));
+    }
+  }
+  facts.num_faults = num_faults.load();
+  return facts;
 }
 
 /// The fewest domains that suffice for `share` of the time of all trials.
@@ -151,12 +242,13 @@ PolicyResult summarise(const PolicyRun& run, const Scenario& scenario) {
   PolicyResult result;
   result.policy = run.policy;
   const auto num_trials = static_cast<double>(run.outcomes.size());
-  std::vector<double> goodput;
   std::vector<double> availability;
+  std::vector<double> peak_spares;
   result.goodput_by_bucket.assign(kNumBuckets, 0.0);
   for (const sim::JobOutcome& outcome : run.outcomes) {
-    goodput.push_back(outcome.goodput);
     availability.push_back(outcome.availability);
+    peak_spares.push_back(
+        static_cast<double>(spares_quantile({outcome}, 1.0, scenario.sites_per_domain())));
     for (std::size_t cause = 0; cause < sim::kNumCauses; ++cause) {
       result.gpu_hours[cause] +=
           outcome.ledger.gpu_hours(static_cast<sim::Cause>(cause)) / num_trials;
@@ -169,10 +261,12 @@ PolicyResult summarise(const PolicyRun& run, const Scenario& scenario) {
       result.goodput_by_bucket[bucket] += outcome.goodput_by_bucket[bucket] / num_trials;
     }
   }
-  result.goodput = Summary::of(std::move(goodput));
+  result.goodput = Summary::of(goodputs(run));
+  result.goodput_interval = MeanInterval::of(goodputs(run));
   result.availability = Summary::of(std::move(availability));
   result.spare_domains = scenario.spares_of(run.policy);
   result.spares_for_99pct = spares_quantile(run.outcomes, 0.99, scenario.sites_per_domain());
+  result.peak_spares = Summary::of(std::move(peak_spares));
   result.reduced = run.rates.reduced;
   result.step_time = sim::to_seconds(run.job.step_time);
   result.checkpoint_interval = sim::to_seconds(run.job.checkpoint.interval);
@@ -229,8 +323,7 @@ double PolicyResult::lost_gpu_hours() const {
 
 Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
   const Scenario& scenario = request.scenario;
-  require(request.num_trials >= 1, "at least one trial");
-  const std::int64_t num_trials = request.trace ? 1 : request.num_trials;
+  require(request.num_trials >= 1 && !request.policies.empty(), "a trial and a policy at least");
   const auto step_time =
       make_replica_time(scenario)({.tp_size = scenario.layout.tp,
                                    .sync_degree = scenario.layout.tp,
@@ -245,44 +338,31 @@ Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
       return run.error();
     }
     runs.push_back(std::move(run).value());
-    runs.back().outcomes.resize(static_cast<std::size_t>(num_trials));
   }
-  const sim::ClusterShape shape = scenario.shape_with_spares(scenario.most_spares());
-  std::atomic<std::int64_t> num_faults{0};
-  std::vector<double> mean_down(static_cast<std::size_t>(num_trials));
-  std::vector<double> p99_down(static_cast<std::size_t>(num_trials));
-  for_each_trial(request, num_trials, [&](std::int64_t trial) {
-    const sim::FaultTimeline faults = request.trace
-                                          ? sim::replay(*request.trace, shape, duration_of(request))
-                                          : sim::sample_faults(scenario.failures,
-                                                               shape,
-                                                               duration_of(request),
-                                                               request.seed,
-                                                               static_cast<std::uint32_t>(trial));
-    num_faults += static_cast<std::int64_t>(faults.faults.size());
-    const sim::DownCount nodes(faults, sim::BlastRadius::node);
-    mean_down[static_cast<std::size_t>(trial)] = nodes.mean() / nodes.num_components();
-    p99_down[static_cast<std::size_t>(trial)] =
-        static_cast<double>(nodes.quantile(0.99)) / nodes.num_components();
-    for (PolicyRun& run : runs) {
-      run.outcomes[static_cast<std::size_t>(trial)] = sim::simulate_job(run.job, faults);
-    }
-  });
+  FaultFacts faults = run_trials(request, runs);
+  const auto num_trials = static_cast<std::int64_t>(runs.front().outcomes.size());
   WhatIfResult result{
       .scenario = scenario.name,
       .description = scenario.description,
       .seed = request.seed,
       .num_trials = num_trials,
+      .stop = request.stop,
+      .is_precise = false,
       .num_gpus = scenario.layout.num_ranks(),
       .domain_size = scenario.cluster.domain_size,
       .duration = scenario.duration,
       .usd_per_gpu_hour = scenario.usd_per_gpu_hour,
-      .faults_per_trial = static_cast<double>(num_faults.load()) / static_cast<double>(num_trials),
-      .mean_nodes_down = Summary::of(std::move(mean_down)).mean,
-      .p99_nodes_down = Summary::of(std::move(p99_down)).mean,
+      .faults_per_trial = static_cast<double>(faults.num_faults) / static_cast<double>(num_trials),
+      .mean_nodes_down = Summary::of(std::move(faults.mean_down)).mean,
+      .p99_nodes_down = Summary::of(std::move(faults.p99_down)).mean,
       .failed_fractions = {},
       .domain_availability = {},
-      .policies = {}};
+      .policies = {},
+      .differences = differences(runs)};
+  if (request.stop) {
+    const auto widest = widest_interval(runs);
+    result.is_precise = widest && *widest <= request.stop->half_width;
+  }
   for (const PolicyRun& run : runs) {
     result.policies.push_back(summarise(run, scenario));
   }

@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/units.hpp"
 #include "core/value.hpp"
+#include "planner/confidence.hpp"
 #include "planner/policy.hpp"
 #include "planner/scenario.hpp"
 #include "sim/job_life.hpp"
@@ -20,11 +21,15 @@ struct WhatIfRequest {
   Scenario scenario;
   std::vector<PolicyKind> policies = {kAllPolicies.begin(), kAllPolicies.end()};
   std::int64_t num_trials = 100;
+  /// Adds trials until the interval of every policy's goodput, and of the difference between any
+  /// two, is narrow enough; `num_trials` is then the least number.
+  std::optional<StopRule> stop;
   std::uint64_t seed = 1;
   std::int64_t num_threads = 0;  ///< 0: as many as the machine has; never changes the result
   /// Replayed instead of the scenario's failures: one trial, for as long as both last.
   std::optional<sim::FaultTrace> trace;
-  /// Called now and then from one thread at a time with the number of finished trials.
+  /// Called now and then from one thread at a time with the number of finished trials; `total`
+  /// grows where a stop rule adds some.
   std::function<void(std::int64_t done, std::int64_t total)> progress;
 };
 
@@ -42,6 +47,7 @@ struct Summary {
 struct PolicyResult {
   PolicyKind policy = PolicyKind::restart;
   Summary goodput;
+  MeanInterval goodput_interval;
   Summary availability;
   std::array<double, sim::kNumCauses> gpu_hours{};  ///< by cause, mean over the trials
   double owned_gpu_hours = 0.0;
@@ -49,6 +55,7 @@ struct PolicyResult {
   double num_rejoins = 0.0;
   std::int64_t spare_domains = 0;     ///< as configured
   std::int64_t spares_for_99pct = 0;  ///< domains that keep the full batch for 99 % of the time
+  Summary peak_spares;                ///< domains that keep it all the time
   Seconds step_time{};                ///< of the healthy job
   Seconds checkpoint_interval{};
   std::vector<DegreeRate> reduced;              ///< what a reduced replica does, by TP degree
@@ -58,12 +65,21 @@ struct PolicyResult {
   [[nodiscard]] double lost_gpu_hours() const;
 };
 
+/// How much more goodput `policy` has than `other` on the same failures, trial by trial.
+struct PolicyDifference {
+  PolicyKind policy = PolicyKind::restart;
+  PolicyKind other = PolicyKind::restart;
+  MeanInterval goodput;
+};
+
 struct WhatIfResult {
   std::string scenario;
   std::string description;
   std::uint64_t seed = 0;
   std::int64_t num_trials = 0;
-  std::int64_t num_gpus = 0;  ///< of the healthy job
+  std::optional<StopRule> stop;  ///< of the request
+  bool is_precise = false;       ///< as the stop rule asks
+  std::int64_t num_gpus = 0;     ///< of the healthy job
   std::int64_t domain_size = 0;
   Days duration{};
   double usd_per_gpu_hour = 0.0;
@@ -73,6 +89,7 @@ struct WhatIfResult {
   std::vector<double> failed_fractions;     ///< of all GPUs, placed uniformly at random
   std::vector<double> domain_availability;  ///< share of fully healthy domains at those fractions
   std::vector<PolicyResult> policies;
+  std::vector<PolicyDifference> differences;  ///< of each policy to every one before it
 };
 
 /// Lives through every trial under every policy; the policies of a trial see the same faults.

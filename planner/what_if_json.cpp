@@ -12,6 +12,11 @@ Value to_value(const Summary& summary) {
       {"mean", summary.mean}, {"p5", summary.p5}, {"p50", summary.p50}, {"p95", summary.p95}};
 }
 
+/// Null where there are too few trials for an interval.
+Value half_width(const MeanInterval& interval) {
+  return interval.half_width ? Value(*interval.half_width) : Value();
+}
+
 Value lost_by_cause(const PolicyResult& result) {
   Value::Object lost;
   for (std::size_t cause = 0; cause < sim::kNumCauses; ++cause) {
@@ -45,11 +50,13 @@ Value to_value(const PolicyResult& result, double usd_per_gpu_hour) {
   return Value::Object{
       {"policy", std::string(to_string(result.policy))},
       {"goodput", to_value(result.goodput)},
+      {"goodput_ci95_half_width", half_width(result.goodput_interval)},
       {"availability", to_value(result.availability)},
       {"lost_gpu_hours", lost_by_cause(result)},
       {"gpu_hours", Value::Object{{"total", result.owned_gpu_hours}, {"useful", useful}}},
       {"spare_domains", result.spare_domains},
       {"spares_for_99pct", result.spares_for_99pct},
+      {"peak_spares", to_value(result.peak_spares)},
       {"step_time_s", result.step_time.count()},
       {"checkpoint_interval_s", result.checkpoint_interval.count()},
       {"reduced_replicas", reduced_replicas(result)},
@@ -58,6 +65,23 @@ Value to_value(const PolicyResult& result, double usd_per_gpu_hour) {
       {"cost",
        Value::Object{{"usd_total", result.owned_gpu_hours * usd_per_gpu_hour},
                      {"usd_lost", result.lost_gpu_hours() * usd_per_gpu_hour}}}};
+}
+
+Value to_value(const PolicyDifference& difference) {
+  return Value::Object{{"policy", std::string(to_string(difference.policy))},
+                       {"minus", std::string(to_string(difference.other))},
+                       {"goodput", difference.goodput.mean},
+                       {"goodput_ci95_half_width", half_width(difference.goodput)}};
+}
+
+/// Null without a stop rule.
+Value stopping(const WhatIfResult& result) {
+  if (!result.stop) {
+    return {};
+  }
+  return Value::Object{{"ci95_half_width", result.stop->half_width},
+                       {"max_trials", result.stop->max_trials},
+                       {"reached", result.is_precise}};
 }
 
 /// The middle of every bucket, in days.
@@ -77,6 +101,10 @@ Value to_value(const WhatIfResult& result) {
   Value::Array policies;
   Value::Object goodput;
   Value::Object loss;
+  Value::Array differences;
+  for (const PolicyDifference& difference : result.differences) {
+    differences.push_back(to_value(difference));
+  }
   for (const PolicyResult& policy : result.policies) {
     const std::string name(to_string(policy.policy));
     policies.push_back(to_value(policy, result.usd_per_gpu_hour));
@@ -89,6 +117,7 @@ Value to_value(const WhatIfResult& result) {
       {"description", result.description},
       {"seed", static_cast<std::int64_t>(result.seed)},
       {"trials", result.num_trials},
+      {"stopping", stopping(result)},
       {"num_gpus", result.num_gpus},
       {"domain_size", result.domain_size},
       {"duration_days", result.duration.count()},
@@ -97,6 +126,7 @@ Value to_value(const WhatIfResult& result) {
       {"nodes_down",
        Value::Object{{"mean", result.mean_nodes_down}, {"p99", result.p99_nodes_down}}},
       {"policies", std::move(policies)},
+      {"differences", std::move(differences)},
       {"goodput_over_time",
        Value::Object{{"days", bucket_days(result)}, {"policies", std::move(goodput)}}},
       {"loss_vs_failed_fraction",

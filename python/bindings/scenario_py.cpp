@@ -14,14 +14,27 @@ namespace py = pybind11;
 
 namespace runflat::python {
 
-LoadedScenario load_scenario(const std::filesystem::path& file,
+namespace {
+
+LoadedScenario make_scenario(Value document,
+                             const std::string& file,
                              const std::vector<std::string>& overrides) {
-  Value document = read_document(file);
   for (const std::string& assignment : overrides) {
     apply_override(document, assignment);
   }
-  planner::Scenario scenario = planner::read_scenario(Reader(document, file.string()));
-  return {std::move(scenario), std::move(document)};
+  planner::Scenario scenario = planner::read_scenario(Reader(document, file));
+  return {std::move(scenario), std::move(document), file};
+}
+
+LoadedScenario from_json(std::string_view text, const std::string& file) {
+  return make_scenario(parse_json(text, file), file, {});
+}
+
+}  // namespace
+
+LoadedScenario load_scenario(const std::filesystem::path& file,
+                             const std::vector<std::string>& overrides) {
+  return make_scenario(read_document(file), file.string(), overrides);
 }
 
 void bind_scenario(py::module_& m) {
@@ -38,10 +51,27 @@ void bind_scenario(py::module_& m) {
       .def_property_readonly(
           "software_release",
           [](const LoadedScenario& self) { return self.scenario.software_release; })
+      .def(
+          "with_overrides",
+          [](const LoadedScenario& self, const std::vector<std::string>& overrides) {
+            return make_scenario(self.document, self.file, overrides);
+          },
+          py::arg("overrides"))
+      .def_static(
+          "from_json",
+          [](std::string_view text) { return from_json(text, "Scenario"); },
+          py::arg("text"))
       .def("to_json", [](const LoadedScenario& self) { return to_json_text(self.document); })
       .def("__repr__",
            [](const LoadedScenario& self) { return "Scenario('" + self.scenario.name + "')"; })
-      .def(py::self == py::self);
+      .def(py::self == py::self)
+      .def(py::pickle(
+          [](const LoadedScenario& self) {
+            return py::make_tuple(to_json_text(self.document), self.file);
+          },
+          [](const py::tuple& state) {
+            return from_json(state[0].cast<std::string>(), state[1].cast<std::string>());
+          }));
   m.def("read_scenario",
         &load_scenario,
         py::arg("file"),

@@ -14,6 +14,7 @@ namespace runflat::python {
 struct LoadedScenario {
   planner::Scenario scenario;
   Value document;
+  std::string file;  ///< for messages
 
   friend bool operator==(const LoadedScenario& a, const LoadedScenario& b) {
     return a.document == b.document;

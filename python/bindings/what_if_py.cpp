@@ -25,6 +25,8 @@ namespace py = pybind11;
 namespace runflat::python {
 namespace {
 
+using planner::MeanInterval;
+using planner::PolicyDifference;
 using planner::PolicyKind;
 using planner::PolicyResult;
 using planner::Summary;
@@ -46,14 +48,20 @@ std::vector<PolicyKind> distinct_policies(const std::vector<std::string>& names)
 WhatIfResult what_if(const LoadedScenario& loaded,
                      const std::vector<std::string>& policies,
                      std::int64_t trials,
+                     std::optional<double> until_ci,
+                     std::int64_t max_trials,
                      std::uint64_t seed,
                      std::int64_t threads,
                      const std::optional<std::filesystem::path>& trace,
                      std::function<void(std::int64_t, std::int64_t)> progress) {
+  if (until_ci && !(*until_ci > 0.0)) {
+    throw ParseError("until_ci", "", "expected a positive half width, as in 0.001");
+  }
   // Without the GIL; `progress` takes it for each of its calls.
   const py::gil_scoped_release release;
   WhatIfRequest request{.scenario = loaded.scenario,
                         .num_trials = trials,
+                        .stop = {},
                         .seed = seed,
                         .num_threads = threads,
                         .trace = {},
@@ -61,10 +69,33 @@ WhatIfResult what_if(const LoadedScenario& loaded,
   if (!policies.empty()) {
     request.policies = distinct_policies(policies);
   }
+  if (until_ci) {
+    request.stop = planner::StopRule{.half_width = *until_ci, .max_trials = max_trials};
+  }
   if (trace) {
     request.trace = sim::read_fault_trace(*trace, loaded.scenario.shape_with_spares(0));
   }
   return value_or_throw(planner::run_what_if(request));
+}
+
+void bind_intervals(py::module_& m) {
+  py::class_<MeanInterval>(m, "MeanInterval")
+      .def_readonly("mean", &MeanInterval::mean)
+      .def_readonly("half_width", &MeanInterval::half_width)
+      .def("__repr__",
+           [](const MeanInterval& self) {
+             return self.half_width ? fmt::format("MeanInterval(mean={:.5f}, half_width={:.5f})",
+                                                  self.mean,
+                                                  *self.half_width)
+                                    : fmt::format("MeanInterval(mean={:.5f})", self.mean);
+           })
+      .def(py::self == py::self);
+  py::class_<PolicyDifference>(m, "PolicyDifference")
+      .def_property_readonly("policy",
+                             [](const PolicyDifference& self) { return to_string(self.policy); })
+      .def_property_readonly("minus",
+                             [](const PolicyDifference& self) { return to_string(self.other); })
+      .def_readonly("goodput", &PolicyDifference::goodput);
 }
 
 void bind_results(py::module_& m) {
@@ -86,11 +117,13 @@ void bind_results(py::module_& m) {
       .def_property_readonly("policy",
                              [](const PolicyResult& self) { return to_string(self.policy); })
       .def_readonly("goodput", &PolicyResult::goodput)
+      .def_readonly("goodput_interval", &PolicyResult::goodput_interval)
       .def_readonly("availability", &PolicyResult::availability)
       .def_property_readonly("lost_gpu_hours", &PolicyResult::lost_gpu_hours)
       .def_readonly("owned_gpu_hours", &PolicyResult::owned_gpu_hours)
       .def_readonly("spare_domains", &PolicyResult::spare_domains)
       .def_readonly("spares_for_99pct", &PolicyResult::spares_for_99pct)
+      .def_readonly("peak_spares", &PolicyResult::peak_spares)
       .def_readonly("num_interruptions", &PolicyResult::num_interruptions)
       .def_readonly("num_rejoins", &PolicyResult::num_rejoins)
       .def_property_readonly("step_time_s",
@@ -103,6 +136,8 @@ void bind_results(py::module_& m) {
       });
   py::class_<WhatIfResult>(m, "WhatIfResult")
       .def_readonly("policies", &WhatIfResult::policies)
+      .def_readonly("differences", &WhatIfResult::differences)
+      .def_readonly("num_trials", &WhatIfResult::num_trials)
       .def("to_json", [](const WhatIfResult& self) { return to_json_text(to_value(self)); });
 }
 
@@ -120,6 +155,7 @@ PolicyKind policy_named(const std::string& name) {
 }
 
 void bind_what_if(py::module_& m) {
+  bind_intervals(m);
   bind_results(m);
   m.def("what_if",
         &what_if,
@@ -127,6 +163,8 @@ void bind_what_if(py::module_& m) {
         py::kw_only(),
         py::arg("policies"),
         py::arg("trials"),
+        py::arg("until_ci") = py::none(),
+        py::arg("max_trials") = 10'000,
         py::arg("seed"),
         py::arg("threads"),
         py::arg("trace"),

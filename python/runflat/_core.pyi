@@ -93,6 +93,10 @@ class ParallelSizes:
 class Scenario:
     """A question to the planner: hardware, job, failures, and what is to be done about them."""
 
+    def with_overrides(self, overrides: Sequence[str]) -> Scenario:
+        """Another scenario: this one with `key.path=value` assignments."""
+    @staticmethod
+    def from_json(text: str) -> Scenario: ...
     def to_json(self) -> str:
         """The document that it was read from, overrides applied."""
     def __eq__(self, other: object) -> bool: ...
@@ -148,6 +152,25 @@ class Summary:
     @property
     def p95(self) -> float: ...
 
+class MeanInterval:
+    """A mean and the half width of its 95 % confidence interval; None for fewer than two values."""
+
+    def __eq__(self, other: object) -> bool: ...
+    @property
+    def mean(self) -> float: ...
+    @property
+    def half_width(self) -> float | None: ...
+
+class PolicyDifference:
+    """How much more one policy has than another, paired trial by trial."""
+
+    @property
+    def policy(self) -> str: ...
+    @property
+    def minus(self) -> str: ...
+    @property
+    def goodput(self) -> MeanInterval: ...
+
 class PolicyResult:
     """One recovery policy; hours, interruptions and rejoins are means over the trials."""
 
@@ -155,6 +178,8 @@ class PolicyResult:
     def policy(self) -> str: ...
     @property
     def goodput(self) -> Summary: ...
+    @property
+    def goodput_interval(self) -> MeanInterval: ...
     @property
     def availability(self) -> Summary: ...
     @property
@@ -166,6 +191,8 @@ class PolicyResult:
     @property
     def spares_for_99pct(self) -> int: ...
     @property
+    def peak_spares(self) -> Summary: ...
+    @property
     def num_interruptions(self) -> float: ...
     @property
     def num_rejoins(self) -> float: ...
@@ -175,6 +202,10 @@ class PolicyResult:
 class WhatIfResult:
     @property
     def policies(self) -> list[PolicyResult]: ...
+    @property
+    def differences(self) -> list[PolicyDifference]: ...
+    @property
+    def num_trials(self) -> int: ...
     def to_json(self) -> str:
         """The text of result.json."""
 
@@ -185,6 +216,8 @@ def what_if(
     *,
     policies: Sequence[str],
     trials: int,
+    until_ci: float | None = ...,
+    max_trials: int = ...,
     seed: int,
     threads: int,
     trace: Path | None,

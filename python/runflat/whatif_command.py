@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from runflat.api import what_if
+from runflat.api import MAX_TRIALS, what_if
 from runflat.console import stdout_console
 from runflat.outputs import write_text
 from runflat.progress import progress_on_stderr
@@ -24,6 +24,16 @@ def whatif_command(
     trials: Annotated[
         int, typer.Option(min=1, max=100_000, help="Simulated runs per policy.")
     ] = 100,
+    until_ci: Annotated[
+        float | None,
+        typer.Option(
+            metavar="HALF_WIDTH",
+            help="More trials until every 95 % interval of goodput, as 0.001, is this narrow.",
+        ),
+    ] = None,
+    max_trials: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Where --until-ci gives up.")
+    ] = MAX_TRIALS,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same result.")] = 1,
     overrides: Annotated[
         list[str] | None,
@@ -48,6 +58,8 @@ def whatif_command(
             loaded,
             policies=names,
             trials=trials,
+            until_ci=until_ci,
+            max_trials=max_trials,
             seed=seed,
             threads=threads,
             trace=trace,
