@@ -4,31 +4,10 @@
 #include "sim/step_cost.hpp"
 
 #include <fmt/format.h>
+#include <utility>
 
 namespace runflat::planner {
 namespace {
-
-sim::StepQuery step_query(const Scenario& scenario, const ReplicaQuery& replica) {
-  const ParallelSizes& layout = scenario.layout;
-  const TrainingSpec& training = scenario.training;
-  sim::StepQuery query;
-  query.tp = replica.tp_size;
-  query.cp = layout.cp;
-  query.ep = layout.ep;
-  query.dp = layout.dp;
-  query.pp = layout.pp;
-  query.vpp = layout.vpp;
-  query.micro_batch_size = training.micro_batch_size;
-  query.num_microbatches = replica.num_microbatches;
-  query.sequence_parallel = training.sequence_parallel;
-  query.recompute = training.recompute;
-  query.zero_stage = training.zero_stage;
-  query.precision = training.precision;
-  query.tp_sync = replica.sync_degree;
-  query.power_multiple = replica.power;
-  query.num_gpus = layout.num_ranks();
-  return query;
-}
 
 Infeasible out_of_memory(const Scenario& scenario,
                          const ReplicaQuery& replica,
@@ -73,7 +52,50 @@ Expected<ReplicaStep, Infeasible> with_recomputation(const Scenario& scenario,
   return out_of_memory(scenario, replica, *all, hardware);
 }
 
+/// Replaces the cost model's reduced replicas by those that the scenario lists, where it does.
+void apply_listed(PolicyKind policy, const Scenario& scenario, PolicyRates& rates) {
+  if (scenario.reduced_replicas.empty()) {
+    return;
+  }
+  for (std::size_t degree = 1; degree < static_cast<std::size_t>(rates.tp); ++degree) {
+    rates.reduced[degree] = DegreeRate();
+    rates.reduced[degree].obstacle = "not among the reduced_replica of the scenario";
+  }
+  const std::int64_t whole = scenario.num_microbatches();
+  for (const ReducedReplica& listed : scenario.reduced_replicas) {
+    const bool boosted = policy == PolicyKind::ntp_pw && listed.power;
+    const std::int64_t batch = boosted ? whole : listed.num_microbatches;
+    DegreeRate& rate = rates.reduced[static_cast<std::size_t>(listed.tp)];
+    rate.num_microbatches = batch;
+    rate.share = static_cast<double>(batch) / static_cast<double>(whole);
+    rate.power = boosted ? *listed.power : 1.0;
+    rate.obstacle.clear();
+  }
+}
+
 }  // namespace
+
+sim::StepQuery step_query(const Scenario& scenario, const ReplicaQuery& replica) {
+  const ParallelSizes& layout = scenario.layout;
+  const TrainingSpec& training = scenario.training;
+  sim::StepQuery query;
+  query.tp = replica.tp_size;
+  query.cp = layout.cp;
+  query.ep = layout.ep;
+  query.dp = layout.dp;
+  query.pp = layout.pp;
+  query.vpp = layout.vpp;
+  query.micro_batch_size = training.micro_batch_size;
+  query.num_microbatches = replica.num_microbatches;
+  query.sequence_parallel = training.sequence_parallel;
+  query.recompute = training.recompute;
+  query.zero_stage = training.zero_stage;
+  query.precision = training.precision;
+  query.tp_sync = replica.sync_degree;
+  query.power_multiple = replica.power;
+  query.num_gpus = layout.num_ranks();
+  return query;
+}
 
 ReplicaTime make_replica_time(const Scenario& scenario) {
   return [scenario, hardware = sim::load_hardware(scenario.cluster, scenario.software_release)](
@@ -104,17 +126,23 @@ UniformRule make_uniform_rule(const Scenario& scenario) {
 
 Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy, const Scenario& scenario) {
   const ParallelSizes& layout = scenario.layout;
-  return compute_rates(
-      policy,
-      {.tp = layout.tp,
-       .sites_per_replica = layout.cp * layout.pp,
-       .num_replicas = layout.dp,
-       .num_microbatches = scenario.num_microbatches()},
-      {.max_boost = scenario.power.max_boost,
-       .rack_headroom = scenario.power.rack_headroom,
-       .rack_gpus = scenario.cluster.domains_per_rack * scenario.cluster.domain_size},
-      make_uniform_rule(scenario),
-      make_replica_time(scenario));
+  auto rates =
+      compute_rates(policy,
+                    {.tp = layout.tp,
+                     .sites_per_replica = layout.cp * layout.pp,
+                     .num_replicas = layout.dp,
+                     .num_microbatches = scenario.num_microbatches()},
+                    {.max_boost = scenario.power.max_boost,
+                     .rack_headroom = scenario.power.rack_headroom,
+                     .rack_gpus = scenario.cluster.domains_per_rack * scenario.cluster.domain_size},
+                    make_uniform_rule(scenario),
+                    make_replica_time(scenario));
+  if (!rates) {
+    return rates.error();
+  }
+  PolicyRates found = std::move(rates).value();
+  apply_listed(policy, scenario, found);
+  return found;
 }
 
 }  // namespace runflat::planner

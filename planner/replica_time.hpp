@@ -2,8 +2,12 @@
 
 #include "planner/rates.hpp"
 #include "planner/scenario.hpp"
+#include "sim/step_query.hpp"
 
 namespace runflat::planner {
+
+/// What the cost model is asked about one replica of the scenario's job.
+[[nodiscard]] sim::StepQuery step_query(const Scenario& scenario, const ReplicaQuery& replica);
 
 /// Step times of one replica of the scenario's job by the cost model of sim, on the scenario's GPU
 /// and software release; Infeasible too where the replica does not fit into memory.
@@ -12,7 +16,8 @@ namespace runflat::planner {
 /// Whether Megatron without NTP could run the scenario's model at a TP degree.
 [[nodiscard]] UniformRule make_uniform_rule(const Scenario& scenario);
 
-/// The rates of a policy on the scenario's job. Infeasible when the healthy job cannot run.
+/// The rates of a policy on the scenario's job: of reduced replicas, those that the scenario lists
+/// where it lists any. Infeasible when the healthy job cannot run.
 [[nodiscard]] Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy,
                                                                const Scenario& scenario);
 

@@ -61,6 +61,23 @@ PowerSpec read_power(const Reader& in) {
   return power;
 }
 
+std::vector<ReducedReplica> read_reduced_replicas(const Reader& in, const Scenario& scenario) {
+  std::vector<ReducedReplica> replicas;
+  for (const Reader& item : in.items()) {
+    ObjectReader members = item.object();
+    ReducedReplica replica;
+    replica.tp = members.at("tp_size").integer(1, scenario.layout.tp - 1);
+    replica.num_microbatches =
+        members.at("num_microbatches").integer(1, scenario.num_microbatches());
+    if (const std::optional<Reader> power = members.find("power")) {
+      replica.power = power->number(1.0, 2.0);
+    }
+    members.finish();
+    replicas.push_back(replica);
+  }
+  return replicas;
+}
+
 std::array<std::int64_t, kAllPolicies.size()> read_policies(const Reader& in) {
   ObjectReader members = in.object();
   std::array<std::int64_t, kAllPolicies.size()> spares{};
@@ -181,10 +198,14 @@ Scenario read_scenario(const Reader& in) {
   scenario.spare_domains = read_or(members, "policies", scenario.spare_domains, read_policies);
   scenario.usd_per_gpu_hour = read_or(
       members, "usd_per_gpu_hour", 0.0, [](const Reader& item) { return item.number(0.0); });
+  const std::optional<Reader> reduced = members.find("reduced_replica");
   members.finish();
   check_layout(scenario, layout);
   check_model(scenario, layout);
   check_batch(scenario, training);
+  if (reduced) {
+    scenario.reduced_replicas = read_reduced_replicas(*reduced, scenario);
+  }
   return scenario;
 }
 

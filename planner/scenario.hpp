@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace runflat::planner {
 
@@ -47,6 +48,13 @@ struct PowerSpec {
   double rack_headroom = 1.0;
 };
 
+/// What a replica at a smaller TP degree can do, known from elsewhere than the cost model.
+struct ReducedReplica {
+  std::int64_t tp = 1;
+  std::int64_t num_microbatches = 1;  ///< at nominal power
+  std::optional<double> power;        ///< with which it keeps the whole batch
+};
+
 /// A question to the planner: hardware, job, failures, and what is to be done about them.
 struct Scenario {
   std::string name;
@@ -61,6 +69,7 @@ struct Scenario {
   CheckpointSpec checkpoint;
   RecoverySpec recovery;
   PowerSpec power;
+  std::vector<ReducedReplica> reduced_replicas;  ///< if any, the only degrees that NTP may use
   std::array<std::int64_t, kAllPolicies.size()> spare_domains{};  ///< by policy, beside the cluster
   double usd_per_gpu_hour = 0.0;
 
@@ -78,9 +87,9 @@ struct Scenario {
 };
 
 /// Reads `schema = 1` and the tables cluster, model, layout, training, failures, checkpoint,
-/// recovery, power, policies.<policy>.spare_domains. ParseError for anything wrong by itself or
-/// against another key: a TP group larger than the NVLink domain, more GPUs than the cluster has, a
-/// batch that the replicas cannot share evenly, heads or layers that do not divide.
+/// recovery, power, reduced_replica, policies.<policy>.spare_domains. ParseError for anything wrong
+/// by itself or against another key: a TP group larger than the NVLink domain, more GPUs than the
+/// cluster has, a batch that the replicas cannot share evenly, heads or layers that do not divide.
 [[nodiscard]] Scenario read_scenario(const Reader& in);
 
 }  // namespace runflat::planner

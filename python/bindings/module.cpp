@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, m) {
   runflat::python::bind_plan(m);
   runflat::python::bind_step(m);
   runflat::python::bind_what_if(m);
+  runflat::python::bind_sim(m);
 }

@@ -10,5 +10,6 @@ void bind_scenario(pybind11::module_& m);
 void bind_plan(pybind11::module_& m);
 void bind_step(pybind11::module_& m);
 void bind_what_if(pybind11::module_& m);
+void bind_sim(pybind11::module_& m);
 
 }  // namespace runflat::python

@@ -231,3 +231,35 @@ def validate_steps(table: Path, *, by: Sequence[str]) -> str:
 
 def calibrate(measured: Path) -> str:
     """The text of a parameter file fitted to microbenchmarks."""
+def domain_availability(num_gpus: int, num_failed: int, domain_size: int) -> float:
+    """Chance that no GPU of a domain is among the failed ones, placed uniformly at random."""
+
+def down_gpus(
+    scenario: Scenario, *, trials: int, seed: int, above: float
+) -> list[tuple[float, int, float]]:
+    """Of each trial: mean and peak number of GPUs down, share of time with more than `above`."""
+
+def loss_curve(
+    scenario: Scenario,
+    *,
+    policy: str,
+    num_failures: Sequence[int],
+    gpus_per_failure: int = ...,
+    placements: int,
+    seed: int,
+) -> list[float]:
+    """Share of the throughput lost with so many failures at once, placed uniformly at random."""
+
+def replica_rates(scenario: Scenario, *, policy: str) -> list[dict[str, Any]]:
+    """What a replica does at every TP degree: tp_size, num_microbatches (0: nothing), power."""
+
+def replica_step(
+    scenario: Scenario,
+    *,
+    tp_size: int,
+    sync_degree: int,
+    num_microbatches: int,
+    power: float = ...,
+) -> dict[str, Any]:
+    """A replica's step by the cost model; `backward_s` is of one microbatch of a stage. Raises
+    InfeasibleError where it cannot run; memory is reported, not refused."""

@@ -13,7 +13,7 @@ from runflat._core import PolicyResult, Scenario, WhatIfResult
 from runflat.console import stdout_console
 from runflat.figure_data import Document
 from runflat.html import policy_table_html
-from runflat.table import cause_table, policy_table
+from runflat.table import cause_table, difference_table, policy_table, stopping_note
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,10 @@ class Result:
 
     def tables(self) -> Group:
         """What the command prints."""
-        return Group(policy_table(self.document), "", cause_table(self.document))
+        tables = [policy_table(self.document), "", cause_table(self.document)]
+        if self.document["stopping"] is not None:
+            tables += ["", difference_table(self.document), "", stopping_note(self.document)]
+        return Group(*tables)
 
     def __str__(self) -> str:
         console = stdout_console()

@@ -73,5 +73,35 @@ def cause_table(document: Document) -> Table:
     return table
 
 
+def interval(value: float, half_width: float | None) -> str:
+    """A difference of shares in percentage points with its confidence interval."""
+    around = "" if half_width is None else f" \N{PLUS-MINUS SIGN} {100 * half_width:.2f}"
+    return f"{100 * value:+.2f}{around}"
+
+
+def stopping_note(document: Document) -> str:
+    """What became of the wish for narrow intervals."""
+    stopping = document["stopping"]
+    wish = f"95 % intervals of \N{PLUS-MINUS SIGN} {100 * stopping['ci95_half_width']:g} points"
+    if stopping["reached"]:
+        return f"{wish} reached after {document['trials']} trials"
+    return f"{wish} not reached in {document['trials']} trials"
+
+
+def difference_table(document: Document) -> Table:
+    """How much more goodput the policy of a row has than that of a column, in percentage points."""
+    names = [policy["policy"] for policy in document["policies"]]
+    table = _new_table("Goodput gained over")
+    table.add_column("policy")
+    for name in names[:-1]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row, name in enumerate(names[1:], start=1):
+        differences = document["differences"][row * (row - 1) // 2 :][:row]
+        table.add_row(
+            name, *(interval(d["goodput"], d["goodput_ci95_half_width"]) for d in differences)
+        )
+    return table
+
+
 def _new_table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
