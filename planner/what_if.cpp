@@ -366,7 +366,9 @@ Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
   for (const PolicyRun& run : runs) {
     result.policies.push_back(summarise(run, scenario));
   }
-  add_loss_curves(request, runs, result);
+  if (request.with_loss_curves) {
+    add_loss_curves(request, runs, result);
+  }
   return result;
 }
 

@@ -28,6 +28,7 @@ struct WhatIfRequest {
   std::int64_t num_threads = 0;  ///< 0: as many as the machine has; never changes the result
   /// Replayed instead of the scenario's failures: one trial, for as long as both last.
   std::optional<sim::FaultTrace> trace;
+  bool with_loss_curves = true;  ///< else failed_fractions and what belongs to them stay empty
   /// Called now and then from one thread at a time with the number of finished trials; `total`
   /// grows where a stop rule adds some.
   std::function<void(std::int64_t done, std::int64_t total)> progress;

@@ -53,6 +53,7 @@ WhatIfResult what_if(const LoadedScenario& loaded,
                      std::uint64_t seed,
                      std::int64_t threads,
                      const std::optional<std::filesystem::path>& trace,
+                     bool loss_curves,
                      std::function<void(std::int64_t, std::int64_t)> progress) {
   if (until_ci && !(*until_ci > 0.0)) {
     throw ParseError("until_ci", "", "expected a positive half width, as in 0.001");
@@ -65,6 +66,7 @@ WhatIfResult what_if(const LoadedScenario& loaded,
                         .seed = seed,
                         .num_threads = threads,
                         .trace = {},
+                        .with_loss_curves = loss_curves,
                         .progress = std::move(progress)};
   if (!policies.empty()) {
     request.policies = distinct_policies(policies);
@@ -168,6 +170,7 @@ void bind_what_if(py::module_& m) {
         py::arg("seed"),
         py::arg("threads"),
         py::arg("trace"),
+        py::arg("loss_curves") = true,
         py::arg("progress"));
 }
 

@@ -221,6 +221,7 @@ def what_if(
     seed: int,
     threads: int,
     trace: Path | None,
+    loss_curves: bool = ...,
     progress: Callable[[int, int], None] | None,
 ) -> WhatIfResult: ...
 def price_plan(plan: Plan, *, release: str) -> tuple[str, str]:
@@ -231,6 +232,7 @@ def validate_steps(table: Path, *, by: Sequence[str]) -> str:
 
 def calibrate(measured: Path) -> str:
     """The text of a parameter file fitted to microbenchmarks."""
+
 def domain_availability(num_gpus: int, num_failed: int, domain_size: int) -> float:
     """Chance that no GPU of a domain is among the failed ones, placed uniformly at random."""
 

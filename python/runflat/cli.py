@@ -16,6 +16,7 @@ from runflat import InfeasibleError, ParseError, __version__
 from runflat.calibrate_command import calibrate_command
 from runflat.plan_command import plan_command
 from runflat.step_command import step_command
+from runflat.sweep_command import sweep_command
 from runflat.validate_command import validate_command
 from runflat.whatif_command import whatif_command
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("whatif")(whatif_command)
+app.command("sweep")(sweep_command)
 app.command("plan")(plan_command)
 app.command("step")(step_command)
 app.command("validate")(validate_command)

@@ -33,7 +33,11 @@ def draw_figures(document: Document) -> dict[str, Figure]:
 def write_figures(document: Document, folder: Path) -> None:
     """One PNG per figure; the same document gives the same bytes."""
     for name, figure in draw_figures(document).items():
-        figure.savefig(folder / f"{name}.png", dpi=_DPI, metadata={"Software": None})
+        save_figure(figure, folder / f"{name}.png")
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    figure.savefig(file, dpi=_DPI, metadata={"Software": None})
 
 
 def _new_figure(title: str) -> tuple[Figure, Axes]:
