@@ -301,10 +301,12 @@ CellId ParallelLayout::cell_id(std::size_t index) const {
           .pp = PpRank(place / sizes_.dp / sizes_.cp)};
 }
 
-std::int64_t ParallelLayout::sync_degree(CpRank cp, PpRank pp) const {
+std::int64_t ParallelLayout::sync_degree(PpRank pp) const {
   std::int64_t degree = sizes_.tp;
-  for (std::int64_t dp = 0; dp < sizes_.dp; ++dp) {
-    degree = std::min(degree, tp_size({DpRank(dp), cp, pp}));
+  for (std::int64_t cp = 0; cp < sizes_.cp; ++cp) {
+    for (std::int64_t dp = 0; dp < sizes_.dp; ++dp) {
+      degree = std::min(degree, tp_size({DpRank(dp), CpRank(cp), pp}));
+    }
   }
   return degree;
 }

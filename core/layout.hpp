@@ -107,9 +107,9 @@ class ParallelLayout {
   [[nodiscard]] const std::vector<Cell>& cells() const { return cells_; }
   [[nodiscard]] const Cell& cell(CellId id) const { return cells_[cell_index(id)]; }
   [[nodiscard]] std::int64_t tp_size(CellId id) const { return cell(id).tp_size(); }
-  /// The smallest tp_size among the replicas at this (cp, pp): the degree that gradients of the
-  /// stage are synchronised at.
-  [[nodiscard]] std::int64_t sync_degree(CpRank cp, PpRank pp) const;
+  /// The smallest tp_size of any cell of this stage: the degree that its gradients are synchronised
+  /// at. CP slices count like replicas, since weights are reduced over dp and cp.
+  [[nodiscard]] std::int64_t sync_degree(PpRank pp) const;
 
   [[nodiscard]] const Coordinate& coordinate_of(Rank rank) const;
   [[nodiscard]] GpuId gpu_of(Rank rank) const;

@@ -28,6 +28,14 @@ Division division_of(const ParamSpec& param) {
           .num_units = param.over_tp ? param.over_tp->num_units : 1};
 }
 
+std::vector<std::int64_t> sync_degrees(const ParallelLayout& layout) {
+  std::vector<std::int64_t> degrees;
+  for (std::int64_t pp = 0; pp < layout.sizes().pp; ++pp) {
+    degrees.push_back(layout.sync_degree(PpRank(pp)));
+  }
+  return degrees;
+}
+
 /// Position of every rank in its ep group.
 std::vector<std::int64_t> ep_index_of_rank(const std::vector<ProcessGroup>& groups,
                                            std::int64_t num_ranks) {
@@ -83,18 +91,14 @@ std::vector<StateSlice> state_slices(const ModelSpec& model) {
 }
 
 std::vector<StateGroup> dense_groups(const ParallelLayout& layout) {
-  const ParallelSizes& sizes = layout.sizes();
+  const std::vector<std::int64_t> sync_degree = sync_degrees(layout);
   std::vector<StateGroup> groups;
   groups.reserve(layout.cells().size());
-  std::int64_t sync_degree = 0;
   for (std::size_t index = 0; index < layout.cells().size(); ++index) {
-    const CellId id = layout.cell_id(index);
-    if (static_cast<std::int64_t>(index) % sizes.dp == 0) {  // dp varies fastest
-      sync_degree = layout.sync_degree(id.cp, id.pp);
-    }
-    groups.push_back({.stage = id.pp,
+    const PpRank stage = layout.cell_id(index).pp;
+    groups.push_back({.stage = stage,
                       .ep = 0,
-                      .sync_degree = sync_degree,
+                      .sync_degree = sync_degree[stage.index()],
                       .gpus = layout.cells()[index].active()});
   }
   return groups;
@@ -112,6 +116,7 @@ Expected<std::vector<StateGroup>, Infeasible> expert_groups(const ModelSpec& mod
   }
   const std::vector<ProcessGroup> process_groups = make_process_groups(layout);
   const std::vector<std::int64_t> ep = ep_index_of_rank(process_groups, layout.num_ranks());
+  const std::vector<std::int64_t> sync_degree = sync_degrees(layout);
   std::vector<StateGroup> groups;
   for (const std::vector<Rank>& ranks : groups_of(process_groups, GroupKind::ep_tp)) {
     const Coordinate& first = layout.coordinate_of(ranks.front());
@@ -129,7 +134,7 @@ Expected<std::vector<StateGroup>, Infeasible> expert_groups(const ModelSpec& mod
             sizes.tp,
             sizes.tp)};
       }
-      group.sync_degree = layout.sync_degree(first.cp, first.pp);
+      group.sync_degree = sync_degree[first.pp.index()];
     }
     for (const Rank rank : ranks) {
       group.gpus.push_back(layout.gpu_of(rank));

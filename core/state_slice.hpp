@@ -38,7 +38,7 @@ inline constexpr std::int64_t kStateBytesPerParameter = 2 + 4 + 4 + 4;
 /// range of experts of one stage, among them.
 struct StateGroup {
   PpRank stage;
-  std::int64_t ep = 0;           ///< expert-parallel index; 0 for dense parameters
+  std::int64_t ep = 0;  ///< expert-parallel index; 0 for dense parameters
   std::int64_t sync_degree = 1;  ///< with the number of GPUs, what fixes the compute map
   std::vector<GpuId> gpus;       ///< by rank of the compute map
 

@@ -114,10 +114,10 @@ StepQuery replica_query(const Plan& plan, DpRank replica) {
   StepQuery query;
   query.tp = sizes.tp;
   query.tp_sync = sizes.tp;
-  for (std::int64_t cp = 0; cp < sizes.cp; ++cp) {
-    for (std::int64_t pp = 0; pp < sizes.pp; ++pp) {
+  for (std::int64_t pp = 0; pp < sizes.pp; ++pp) {
+    query.tp_sync = std::min(query.tp_sync, plan.layout.sync_degree(PpRank(pp)));
+    for (std::int64_t cp = 0; cp < sizes.cp; ++cp) {
       query.tp = std::min(query.tp, plan.layout.tp_size({replica, CpRank(cp), PpRank(pp)}));
-      query.tp_sync = std::min(query.tp_sync, plan.layout.sync_degree(CpRank(cp), PpRank(pp)));
     }
   }
   query.cp = sizes.cp;

@@ -195,22 +195,21 @@ TEST_CASE("taking slots out keeps the other ranks in their order", "[core][layou
   }
 }
 
-TEST_CASE("a stage synchronises at the smallest tp size of its replicas", "[core][layout]") {
+TEST_CASE("a stage synchronises at the smallest tp size of its cells", "[core][layout]") {
   tests::Dice dice(4);
   for (int round = 0; round < 100; ++round) {
     const ParallelSizes sizes = random_sizes(dice);
     const ParallelLayout layout = ParallelLayout::nonuniform(sizes, random_inactive(sizes, dice));
-    for (std::int64_t cp = 0; cp < sizes.cp; ++cp) {
-      for (std::int64_t pp = 0; pp < sizes.pp; ++pp) {
-        const std::int64_t degree = layout.sync_degree(CpRank(cp), PpRank(pp));
-        bool reached = false;
-        for (std::int64_t dp = 0; dp < sizes.dp; ++dp) {
-          const std::int64_t size = layout.tp_size({DpRank(dp), CpRank(cp), PpRank(pp)});
-          CHECK(size >= degree);
-          reached = reached || size == degree;
-        }
-        CHECK(reached);
+    for (std::int64_t pp = 0; pp < sizes.pp; ++pp) {
+      const std::int64_t degree = layout.sync_degree(PpRank(pp));
+      bool reached = false;
+      for (std::int64_t cell = 0; cell < sizes.dp * sizes.cp; ++cell) {
+        const std::int64_t size =
+            layout.tp_size({DpRank(cell % sizes.dp), CpRank(cell / sizes.dp), PpRank(pp)});
+        CHECK(size >= degree);
+        reached = reached || size == degree;
       }
+      CHECK(reached);
     }
   }
 }
