@@ -12,13 +12,18 @@ constexpr std::int64_t kNone = -1;
 struct GpuGroups {
   GpuGroups(const ParallelLayout& layout, std::int64_t num_instances)
       : groups(make_process_groups(layout, num_instances)) {
+    std::vector<std::int64_t> gpu_of_rank;
+    gpu_of_rank.reserve(static_cast<std::size_t>(layout.num_ranks()));
+    for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
+      gpu_of_rank.push_back(layout.gpu_of(Rank(rank)).value());
+      num_gpus = std::max(num_gpus, gpu_of_rank.back() + 1);
+    }
     members.reserve(groups.size());
     for (const ProcessGroup& group : groups) {
       std::vector<std::int64_t>& gpus = members.emplace_back();
       gpus.reserve(group.ranks.size());
       for (const Rank rank : group.ranks) {
-        gpus.push_back(layout.gpu_of(rank).value());
-        num_gpus = std::max(num_gpus, gpus.back() + 1);
+        gpus.push_back(gpu_of_rank[rank.index()]);
       }
     }
   }
