@@ -144,6 +144,18 @@ Expected<std::vector<StateGroup>, Infeasible> expert_groups(const ModelSpec& mod
   return groups;
 }
 
+std::optional<Infeasible> check_division(const ModelSpec& model,
+                                         std::int64_t degree,
+                                         std::int64_t sync_degree) {
+  for (const StateSlice& slice : state_slices(model)) {
+    const auto maps = make_shard_maps(slice.num_units, degree, sync_degree, slice.may_replicate);
+    if (!slice.of_experts && !maps) {
+      return Infeasible{fmt::format("{}: {}", slice.params.front(), maps.error().reason)};
+    }
+  }
+  return std::nullopt;
+}
+
 Expected<const OwnerMap*, Infeasible> OwnerMaps::at(std::size_t slice, const StateGroup& group) {
   const Key key{.slice = slice, .degree = group.degree(), .sync_degree = group.sync_degree};
   const auto found = made_.find(key);

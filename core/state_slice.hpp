@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,7 @@ inline constexpr std::int64_t kStateBytesPerParameter = 2 + 4 + 4 + 4;
 /// range of experts of one stage, among them.
 struct StateGroup {
   PpRank stage;
-  std::int64_t ep = 0;  ///< expert-parallel index; 0 for dense parameters
+  std::int64_t ep = 0;           ///< expert-parallel index; 0 for dense parameters
   std::int64_t sync_degree = 1;  ///< with the number of GPUs, what fixes the compute map
   std::vector<GpuId> gpus;       ///< by rank of the compute map
 
@@ -54,6 +55,11 @@ struct StateGroup {
 /// experts less.
 [[nodiscard]] Expected<std::vector<StateGroup>, Infeasible> expert_groups(
     const ModelSpec& model, const ParallelLayout& layout);
+
+/// Nothing, or the dense parameter that a TP group of this degree cannot divide.
+[[nodiscard]] std::optional<Infeasible> check_division(const ModelSpec& model,
+                                                       std::int64_t degree,
+                                                       std::int64_t sync_degree);
 
 /// Who holds what under a compute map: `units` are the whole of it, once per copy, sorted by unit.
 struct OwnerRun {

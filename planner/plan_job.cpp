@@ -2,6 +2,7 @@
 
 #include "planner/placement.hpp"
 #include "planner/replica_time.hpp"
+#include "planner/verify.hpp"
 #include "sim/site_pool.hpp"
 
 #include <algorithm>
@@ -282,6 +283,9 @@ Expected<Plan, Infeasible> plan_job(const Scenario& scenario,
   plan.replicas = make_shares(situation, degrees);
   plan.failed = health.down();
   plan.spare_domains = spare_domains(situation, plan.layout);
+  const std::vector<Violation> violations = verify_plan(plan);
+  require(violations.empty(),
+          violations.empty() ? "" : "the plan breaks a rule: " + violations.front().what);
   return plan;
 }
 

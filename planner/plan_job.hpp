@@ -10,7 +10,8 @@ namespace runflat::planner {
 
 /// The Plan of the scenario's job under a policy when `health` says what is down: the operation of
 /// plan_operation on these very GPUs, placed so that the least state moves. The plan's cluster has
-/// the policy's spare domains after the scenario's own. Infeasible with what would help.
+/// the policy's spare domains after the scenario's own, and it keeps the rules of verify_plan.
+/// Infeasible with what would help.
 [[nodiscard]] Expected<Plan, Infeasible> plan_job(const Scenario& scenario,
                                                   PolicyKind policy,
                                                   const Health& health);

@@ -1,5 +1,6 @@
 #include "planner/replica_time.hpp"
 
+#include "core/state_slice.hpp"
 #include "sim/hardware.hpp"
 #include "sim/step_cost.hpp"
 
@@ -100,6 +101,9 @@ sim::StepQuery step_query(const Scenario& scenario, const ReplicaQuery& replica)
 ReplicaTime make_replica_time(const Scenario& scenario) {
   return [scenario, hardware = sim::load_hardware(scenario.cluster, scenario.software_release)](
              const ReplicaQuery& replica) -> Expected<ReplicaStep, Infeasible> {
+    if (auto obstacle = check_division(scenario.model, replica.tp_size, replica.sync_degree)) {
+      return *std::move(obstacle);
+    }
     const sim::StepQuery query = step_query(scenario, replica);
     const auto cost = sim::step_cost(scenario.model, query, hardware);
     if (!cost) {

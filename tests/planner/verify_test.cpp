@@ -106,6 +106,16 @@ TEST_CASE("what the planner makes is sound", "[planner][verify]") {
   CHECK(num_plans > 30);
 }
 
+TEST_CASE("a degree that a parameter cannot be divided over is not planned",
+          "[planner][verify]") {
+  Scenario scenario = shipped("small");
+  scenario.model.num_query_groups = 4;  // at TP8: two ranks a group; TP7 to TP5 cannot
+  const auto plan = plan_job(scenario, PolicyKind::ntp, Health({GpuId(3)}));
+  REQUIRE(plan);
+  CHECK(plan->layout.sync_degree(PpRank(0)) != 7);
+  CHECK(verify_plan(*plan).empty());
+}
+
 TEST_CASE("each way to break a plan is named", "[planner][verify]") {
   const Plan sound = sound_plan();
   REQUIRE(verify_plan(sound).empty());
