@@ -1,9 +1,9 @@
 #include "planner/verify.hpp"
 
-#include "core/document.hpp"
 #include "planner/plan_job.hpp"
 #include "tests/catch.hpp"
 #include "tests/dice.hpp"
+#include "tests/planner/shipped_scenario.hpp"
 #include "tests/random_plan.hpp"
 
 #include <algorithm>
@@ -59,13 +59,6 @@ Plan with_cells(Plan plan, std::vector<Cell> cells) {
   return plan;
 }
 
-Scenario shipped(const std::string& name) {
-  const std::string path =
-      std::string(RUNFLAT_SOURCE_DIR) + "/python/runflat/scenarios/" + name + ".toml";
-  const Value document = read_document(path);
-  return read_scenario(Reader(document, path));
-}
-
 }  // namespace
 
 TEST_CASE("plans with failed and idle GPUs anywhere are sound", "[planner][verify]") {
@@ -84,7 +77,7 @@ TEST_CASE("what the planner makes is sound", "[planner][verify]") {
   tests::Dice dice(2);
   int num_plans = 0;
   for (const char* const name : {"small", "trace-3k-h100"}) {
-    const Scenario scenario = shipped(name);
+    const Scenario scenario = shipped_scenario(name);
     for (int round = 0; round < 6; ++round) {
       std::vector<GpuId> down;
       for (std::int64_t i = dice.between(0, scenario.cluster.num_gpus() / 40); i > 0; --i) {
@@ -106,9 +99,8 @@ TEST_CASE("what the planner makes is sound", "[planner][verify]") {
   CHECK(num_plans > 30);
 }
 
-TEST_CASE("a degree that a parameter cannot be divided over is not planned",
-          "[planner][verify]") {
-  Scenario scenario = shipped("small");
+TEST_CASE("a degree that a parameter cannot be divided over is not planned", "[planner][verify]") {
+  Scenario scenario = shipped_scenario("small");
   scenario.model.num_query_groups = 4;  // at TP8: two ranks a group; TP7 to TP5 cannot
   const auto plan = plan_job(scenario, PolicyKind::ntp, Health({GpuId(3)}));
   REQUIRE(plan);
