@@ -41,8 +41,11 @@ BytesPerSecond ring_bandwidth(const Fabric& fabric, const GroupShape& group) {
     return {domain_bandwidth(fabric.domain, group.num_ranks)};
   }
   const NetworkParameters& network = fabric.network;
-  const bool is_partial = group.ranks_per_domain > 1 && group.ranks_per_domain < group.domain_size;
-  const double share = network.efficiency * (is_partial ? network.partial_efficiency : 1.0);
+  const bool is_alone = group.ranks_per_domain == 1;
+  const bool is_whole = group.ranks_per_domain == group.domain_size;
+  const double share = network.efficiency * (is_alone   ? 1.0
+                                             : is_whole ? network.whole_efficiency
+                                                        : network.partial_efficiency);
   const double rails =
       network.nic_bandwidth.value * share * static_cast<double>(group.ranks_per_domain);
   return {std::min(rails, fabric.domain.bandwidth.value)};

@@ -24,11 +24,15 @@ struct CollectiveCurve {
 
 /// The network between domains. Every GPU has its share of the NICs of its node.
 struct NetworkParameters {
-  BytesPerSecond nic_bandwidth{};   ///< per GPU and direction
-  double efficiency = 1.0;          ///< share of it that collectives reach
-  double partial_efficiency = 1.0;  ///< further share for a group with several GPUs, not all, of a
-                                    ///< domain: rings of neighbouring groups meet at one NIC
-  Seconds latency{};                ///< of one message, and of one step of a tree
+  BytesPerSecond nic_bandwidth{};  ///< per GPU and direction
+  double efficiency = 1.0;         ///< share of it that a group with one GPU per domain reaches
+  /// Further share of a group with all GPUs of its domains: its rings enter a node by one NIC and
+  /// leave it by another.
+  double whole_efficiency = 1.0;
+  /// Further share of a group with several GPUs of a domain, not all: rings of neighbouring groups
+  /// also meet at one NIC.
+  double partial_efficiency = 1.0;
+  Seconds latency{};  ///< of one message, and of one step of a tree
 };
 
 /// A process group: its size, and how many of its ranks share a domain of `domain_size` GPUs.

@@ -65,6 +65,7 @@ void describe_fabric(File& file, Fabric& fabric) {
   file.table("network");
   file.number("nic_gb_per_s", fabric.network.nic_bandwidth.value, kGiga, 0.01, kHuge);
   file.number("efficiency", fabric.network.efficiency, 1.0, 0.01, 1.0);
+  file.number("whole_efficiency", fabric.network.whole_efficiency, 1.0, 0.01, 1.0);
   file.number("partial_efficiency", fabric.network.partial_efficiency, 1.0, 0.01, 1.0);
   file.number("latency_us", fabric.network.latency, kMicro, 0.0, kHuge);
 }
