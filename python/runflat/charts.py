@@ -19,7 +19,7 @@ _LAYOUT = {
 
 def script() -> str:
     """The plotly library, for a page that must work without a network."""
-    return get_plotlyjs()
+    return str(get_plotlyjs())
 
 
 def lines_html(chart: Chart, name: str) -> str:
@@ -78,9 +78,10 @@ def bars_html(bars: Bars, name: str) -> str:
 
 
 def _fragment(figure: go.Figure, name: str) -> str:
-    return figure.to_html(
+    html = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
         div_id=name,
         config={"displayModeBar": False, "responsive": True},
     )
+    return str(html)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _SIZE_INCHES = (8.0, 4.5)
 _DPI = 150
-_BAR = {"height": 0.65, "edgecolor": "white", "linewidth": 0.5}
 
 
 def draw_figures(document: Document) -> dict[str, Figure]:
@@ -77,7 +76,16 @@ def _draw_bars(bars: Bars) -> Figure:
     left = [0.0] * len(labels)
     for cause, share in bars.shares.items():
         term = cause_term(cause)
-        axes.barh(labels, share, left=left, color=term.colour, label=term.label, **_BAR)
+        axes.barh(
+            labels,
+            share,
+            left=left,
+            height=0.65,
+            color=term.colour,
+            edgecolor="white",
+            linewidth=0.5,
+            label=term.label,
+        )
         left = [start + width for start, width in zip(left, share, strict=True)]
     for row, total in enumerate(left):
         place = (min(total, bars.x_limit), row)
