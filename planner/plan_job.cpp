@@ -17,6 +17,7 @@ namespace {
 struct Situation {
   const Scenario& scenario;
   PolicyKind policy;
+  PolicyKind followed;  ///< that policy, or the one that adaptive chose
   ClusterSpec cluster;  ///< with the spare domains
   Health health;
   PolicyRates rates;
@@ -57,11 +58,18 @@ Expected<Situation, Infeasible> assess(const Scenario& scenario,
   }
   Situation situation{.scenario = scenario,
                       .policy = policy,
+                      .followed = policy,
                       .cluster = cluster_with_spares(scenario, policy),
                       .health = health,
                       .rates = *rates,
                       .num_lost = {},
                       .operation = plan_operation(policy, *rates, pool.census())};
+  if (!rates->alternatives.empty()) {
+    const auto& followed =
+        rates->alternatives[static_cast<std::size_t>(situation.operation.variant)];
+    situation.followed = followed.policy;
+    situation.rates = followed.rates;
+  }
   for (std::int32_t site = 0; site < shape.num_sites(); ++site) {
     situation.num_lost.push_back(pool.num_lost(site));
   }
@@ -224,6 +232,10 @@ std::vector<std::string> explain(const Situation& situation,
                                 situation.cluster.num_gpus(),
                                 damaged,
                                 situation.num_lost.size()));
+  if (situation.followed != situation.policy) {
+    reasons.push_back(fmt::format("{} promises the most work up to the next failure.",
+                                  to_string(situation.followed)));
+  }
   for (std::size_t dp = 0; dp < degrees.size(); ++dp) {
     const std::int32_t degree = degrees[dp];
     if (degree == 0) {
@@ -265,6 +277,14 @@ Expected<Plan, Infeasible> plan_job(const Scenario& scenario,
   const Situation& situation = *assessed;
   if (situation.operation.throughput <= 0.0) {
     return cannot_run(situation);
+  }
+  const bool has_short_pipelines =
+      situation.followed == PolicyKind::recycle || situation.followed == PolicyKind::oobleck;
+  if (has_short_pipelines && situation.operation.num_full_sites < situation.rates.num_job_sites()) {
+    return Infeasible{fmt::format(
+        "{} would run with pipelines that lack TP groups, which a plan cannot say: it can be "
+        "simulated only; choose another policy",
+        to_string(situation.followed))};
   }
   const std::vector<std::int32_t> degrees =
       choose_reduced_replicas(scenario.layout, situation.num_lost, reduced_degrees(situation));

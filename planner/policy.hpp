@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/units.hpp"
 #include "sim/operation.hpp"
 
 #include <array>
@@ -18,13 +19,21 @@ enum class PolicyKind : std::uint8_t {
   uniform_tp,    ///< restart at the best layout with one TP degree for all
   ntp,           ///< damaged replicas run at a smaller TP degree and a smaller batch
   ntp_pw,        ///< as ntp, with a power boost that keeps the batch where the rack allows it
+  recycle,       ///< microbatches of lost TP groups go to the same stage of other replicas
+  oobleck,       ///< healthy TP groups form pipelines of unequal length
+  train_mover,   ///< a standby that is already warm takes the place of a damaged domain
+  adaptive,      ///< at each event the best of the others up to the next one
 };
 inline constexpr std::array kAllPolicies = {PolicyKind::restart,
                                             PolicyKind::spare_domain,
                                             PolicyKind::dp_drop,
                                             PolicyKind::uniform_tp,
                                             PolicyKind::ntp,
-                                            PolicyKind::ntp_pw};
+                                            PolicyKind::ntp_pw,
+                                            PolicyKind::recycle,
+                                            PolicyKind::oobleck,
+                                            PolicyKind::train_mover,
+                                            PolicyKind::adaptive};
 
 [[nodiscard]] std::string_view to_string(PolicyKind policy);
 
@@ -37,6 +46,25 @@ struct DegreeRate {
   std::string obstacle{};                 ///< why it has no batch, or not the whole one
 };
 
+/// The pipelines of a job.
+struct PipelineRates {
+  std::int64_t num_stages = 1;        ///< of a healthy pipeline
+  std::int64_t num_microbatches = 1;  ///< of a healthy replica
+  double bubble = 0.0;                ///< of a healthy pipeline, in microbatches
+  /// Share of a healthy pipeline's batch that one of this many stages finishes in the same time; a
+  /// longer one never less than a shorter one. Empty: healthy pipelines alone can run.
+  std::vector<double> shares{};
+
+  [[nodiscard]] double share_of(std::int64_t length) const {
+    if (length >= num_stages) {
+      return 1.0;
+    }
+    return shares.empty() ? 0.0 : shares[static_cast<std::size_t>(length)];
+  }
+};
+
+struct Alternative;
+
 /// What a policy needs to know about speed, worked out once per scenario. Vectors are indexed by TP
 /// degree, 0 to tp.
 struct PolicyRates {
@@ -47,21 +75,30 @@ struct PolicyRates {
   std::vector<double> uniform{};      ///< throughput of the whole job at this degree; 0: illegal
   std::vector<double> healthy_slowdown{};  ///< step time of the job, over the healthy job's, when
                                            ///< the smallest degree in use is this one
+  PipelineRates pipeline{};
+  std::vector<Alternative> alternatives{};  ///< of adaptive
+  Seconds mean_time_to_event{1.0};          ///< of adaptive: to the next failure of the job
 
   [[nodiscard]] std::int64_t num_job_sites() const { return sites_per_replica * num_replicas; }
 };
 
-/// The best operation of a policy on a census. Damaged sites are packed, worst first, into the
-/// fewest replicas; a replica runs at the degree, up to that of its worst site, that serves the job
-/// best, or not at all where it would slow the others by more than it adds. One more lost GPU never
-/// raises the throughput.
+/// A policy that adaptive may follow, and what following it costs after a hardware fault.
+struct Alternative {
+  PolicyKind policy = PolicyKind::restart;
+  PolicyRates rates{};
+  Seconds pause{};
+  Seconds lost_work{};
+};
+
+/// The best operation of a policy on a census, as planner/policy_family.hpp describes it for each.
+/// One more lost GPU never raises the throughput (of adaptive: what it expects to get done).
 [[nodiscard]] sim::Operation plan_operation(PolicyKind policy,
                                             const PolicyRates& rates,
                                             const sim::SiteCensus& census);
 
 /// Spare sites with which the job would run its full batch, given the census of a job that has
-/// none: a site for each damaged one, or whole replicas' worth for the batch that reduced replicas
-/// miss, whichever is less.
+/// none: a site for each damaged one; with reduced replicas whole replicas' worth for the batch
+/// that they miss, if that is less; for recycle those that pipeline bubbles cannot replace.
 [[nodiscard]] std::int64_t spares_needed(PolicyKind policy,
                                          const PolicyRates& rates,
                                          const sim::SiteCensus& census);

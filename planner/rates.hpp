@@ -15,6 +15,8 @@ struct ReplicaQuery {
   std::int64_t sync_degree = 1;  ///< at most tp_size; smaller where it must reshard for a peer
   std::int64_t num_microbatches = 1;
   double power = 1.0;
+  std::int64_t num_stages = 0;   ///< of its pipeline; 0: as many as the job's
+  std::int64_t num_virtual = 0;  ///< chunks of a stage; 0: as many as the job's
 };
 
 /// One replica's step, and how many layers of each stage it computes again in the backward pass,

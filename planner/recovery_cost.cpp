@@ -31,10 +31,15 @@ PolicyPauses pauses(PolicyKind policy, const Scenario& scenario) {
       return {recovery.restart, recovery.restart, true};
     case PolicyKind::spare_domain:
       return {recovery.spare_swap, recovery.rejoin, false};
+    case PolicyKind::train_mover:
+      return {recovery.standby_swap, recovery.standby_swap, false};
     case PolicyKind::dp_drop:
       return {in_place(scenario), recovery.rejoin, false};
     case PolicyKind::ntp:
     case PolicyKind::ntp_pw:
+    case PolicyKind::recycle:
+    case PolicyKind::oobleck:
+    case PolicyKind::adaptive:  // where it follows none of the others
       return {in_place(scenario), in_place(scenario), false};
   }
   return {};
@@ -66,6 +71,17 @@ std::array<sim::ChangeCost, sim::kNumChanges> change_costs(PolicyKind policy,
   set(sim::Change::resume, of.fault, false);
   set(sim::Change::rejoin, of.rejoin, false);
   return costs;
+}
+
+FaultRates fault_rates(const Scenario& scenario) {
+  FaultRates rates;
+  const auto nodes = static_cast<double>(scenario.cluster.num_nodes);
+  for (const sim::FailureClass& kind : scenario.failures.classes) {
+    const double per_day = kind.rate_per_node_day * scenario.failures.scale * nodes;
+    const bool is_software = kind.blast_radius == sim::BlastRadius::job;
+    (is_software ? rates.software_per_day : rates.hardware_per_day) += per_day;
+  }
+  return rates;
 }
 
 sim::CheckpointSchedule checkpoint_schedule(PolicyKind policy,

@@ -24,7 +24,12 @@ namespace runflat::planner {
 struct FaultRates {
   double hardware_per_day = 0.0;
   double software_per_day = 0.0;
+
+  [[nodiscard]] double per_day() const { return hardware_per_day + software_per_day; }
 };
+/// Those of the scenario's failures.
+[[nodiscard]] FaultRates fault_rates(const Scenario& scenario);
+
 [[nodiscard]] sim::CheckpointSchedule checkpoint_schedule(PolicyKind policy,
                                                           const Scenario& scenario,
                                                           const FaultRates& rates);

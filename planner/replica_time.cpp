@@ -1,6 +1,8 @@
 #include "planner/replica_time.hpp"
 
 #include "core/state_slice.hpp"
+#include "planner/adaptive_rates.hpp"
+#include "planner/pipeline_rates.hpp"
 #include "sim/hardware.hpp"
 #include "sim/step_cost.hpp"
 
@@ -84,8 +86,8 @@ sim::StepQuery step_query(const Scenario& scenario, const ReplicaQuery& replica)
   query.cp = layout.cp;
   query.ep = layout.ep;
   query.dp = layout.dp;
-  query.pp = layout.pp;
-  query.vpp = layout.vpp;
+  query.pp = replica.num_stages > 0 ? replica.num_stages : layout.pp;
+  query.vpp = replica.num_virtual > 0 ? replica.num_virtual : layout.vpp;
   query.micro_batch_size = training.micro_batch_size;
   query.num_microbatches = replica.num_microbatches;
   query.sequence_parallel = training.sequence_parallel;
@@ -112,7 +114,8 @@ ReplicaTime make_replica_time(const Scenario& scenario) {
     if (sim::fits_memory(*cost, hardware)) {
       return ReplicaStep(cost->step_time);
     }
-    const bool is_healthy = replica.sync_degree == scenario.layout.tp;
+    const bool is_healthy =
+        replica.sync_degree == scenario.layout.tp && query.pp == scenario.layout.pp;
     if (is_healthy || query.recompute == Recompute::full) {
       return out_of_memory(scenario, replica, *cost, hardware);
     }
@@ -129,24 +132,33 @@ UniformRule make_uniform_rule(const Scenario& scenario) {
 }
 
 Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy, const Scenario& scenario) {
+  if (policy == PolicyKind::adaptive) {
+    return adaptive_rates(scenario);
+  }
   const ParallelSizes& layout = scenario.layout;
-  auto rates =
+  const HealthyJob job{.tp = layout.tp,
+                       .sites_per_replica = layout.cp * layout.pp,
+                       .num_replicas = layout.dp,
+                       .num_microbatches = scenario.num_microbatches()};
+  const ReplicaTime replica_time = make_replica_time(scenario);
+  auto computed =
       compute_rates(policy,
-                    {.tp = layout.tp,
-                     .sites_per_replica = layout.cp * layout.pp,
-                     .num_replicas = layout.dp,
-                     .num_microbatches = scenario.num_microbatches()},
+                    job,
                     {.max_boost = scenario.power.max_boost,
                      .rack_headroom = scenario.power.rack_headroom,
                      .rack_gpus = scenario.cluster.domains_per_rack * scenario.cluster.domain_size},
                     make_uniform_rule(scenario),
-                    make_replica_time(scenario));
-  if (!rates) {
-    return rates.error();
+                    replica_time);
+  if (!computed) {
+    return computed.error();
   }
-  PolicyRates found = std::move(rates).value();
-  apply_listed(policy, scenario, found);
-  return found;
+  PolicyRates rates = std::move(computed).value();
+  apply_listed(policy, scenario, rates);
+  if (policy == PolicyKind::recycle || policy == PolicyKind::oobleck) {
+    rates.pipeline =
+        pipeline_rates(job, {.num_stages = layout.pp, .num_virtual = layout.vpp}, replica_time);
+  }
+  return rates;
 }
 
 }  // namespace runflat::planner

@@ -38,6 +38,7 @@ RecoverySpec read_recovery(const Reader& in) {
   read_span_or_keep(members, "detect_hang", recovery.detect_hang);
   read_span_or_keep(members, "restart", recovery.restart);
   read_span_or_keep(members, "spare_swap", recovery.spare_swap);
+  read_span_or_keep(members, "standby_swap", recovery.standby_swap);
   read_span_or_keep(members, "rejoin", recovery.rejoin);
   read_span_or_keep(members, "quiesce", recovery.quiesce);
   read_span_or_keep(members, "communicator_base", recovery.communicator_base);

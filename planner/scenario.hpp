@@ -31,6 +31,7 @@ struct RecoverySpec {
   Seconds detect_hang{60.0};
   Seconds restart{600.0};           ///< requeue, start, load the checkpoint, warm up
   Seconds spare_swap{300.0};        ///< a spare domain takes over in place
+  Seconds standby_swap{20.0};       ///< a standby, warm and connected, takes over in place
   Seconds rejoin{180.0};            ///< a repaired replica is let in
   Seconds quiesce{0.5};             ///< stop and abort what is in flight
   Seconds communicator_base{0.69};  ///< base + per_doubling * log2(ranks)

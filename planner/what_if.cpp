@@ -36,22 +36,16 @@ sim::SimTime duration_of(const WhatIfRequest& request) {
   return sim::to_sim_time(request.scenario.duration);
 }
 
-/// Faults per day that hit the hardware and the software of the job.
-FaultRates fault_rates(const WhatIfRequest& request) {
-  FaultRates rates;
-  const auto count = [&](sim::BlastRadius radius, double per_day) {
-    (radius == sim::BlastRadius::job ? rates.software_per_day : rates.hardware_per_day) += per_day;
-  };
-  if (request.trace) {
-    const double days = std::max(request.scenario.duration.count(), 1e-9);
-    for (const sim::Fault& fault : request.trace->faults) {
-      count(fault.blast_radius, 1.0 / days);
-    }
-    return rates;
+/// Those of the trace that is replayed, or of the scenario.
+FaultRates fault_rates_of(const WhatIfRequest& request) {
+  if (!request.trace) {
+    return fault_rates(request.scenario);
   }
-  const auto nodes = static_cast<double>(request.scenario.cluster.num_nodes);
-  for (const sim::FailureClass& kind : request.scenario.failures.classes) {
-    count(kind.blast_radius, kind.rate_per_node_day * request.scenario.failures.scale * nodes);
+  FaultRates rates;
+  const double days = std::max(request.scenario.duration.count(), 1e-9);
+  for (const sim::Fault& fault : request.trace->faults) {
+    const bool is_software = fault.blast_radius == sim::BlastRadius::job;
+    (is_software ? rates.software_per_day : rates.hardware_per_day) += 1.0 / days;
   }
   return rates;
 }
@@ -73,8 +67,11 @@ Expected<PolicyRun, Infeasible> make_run(const WhatIfRequest& request,
   PolicyRun run{.policy = policy, .rates = *rates, .job = {}, .outcomes = {}};
   run.job.sites = site_shape(scenario, policy);
   run.job.step_time = std::max(sim::to_sim_time(step_time), sim::SimTime{1});
-  run.job.checkpoint = checkpoint_schedule(policy, scenario, fault_rates(request));
+  run.job.checkpoint = checkpoint_schedule(policy, scenario, fault_rates_of(request));
   run.job.change_costs = change_costs(policy, scenario);
+  for (const Alternative& alternative : rates->alternatives) {
+    run.job.variant_costs.push_back(change_costs(alternative.policy, scenario));
+  }
   run.job.detect_crash = sim::to_sim_time(scenario.recovery.detect_crash);
   run.job.detect_hang = sim::to_sim_time(scenario.recovery.detect_hang);
   run.job.replan = [policy, known = *rates](const sim::SiteCensus& census) {

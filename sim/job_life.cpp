@@ -22,6 +22,7 @@ struct Event {
 struct Standing {
   double throughput = 0.0;
   std::int64_t num_spare_sites = 0;
+  std::int32_t variant = 0;
 };
 
 class JobLife {
@@ -119,7 +120,7 @@ class JobLife {
 
   void interrupt(const Fault& fault, Change change) {
     ++outcome_.num_interruptions;
-    if (job_.cost_of(change).rolls_back) {
+    if (job_.cost_of(change, standing_.variant).rolls_back) {
       progress_.roll_back(outcome_.ledger);
     } else {
       progress_.drop_step(outcome_.ledger);
@@ -164,7 +165,7 @@ class JobLife {
   void recover(Change change) {
     change_ = change;
     enter(Mode::recovering);
-    end_phase_after(job_.cost_of(change).pause);
+    end_phase_after(job_.cost_of(change, standing_.variant).pause);
   }
 
   void next_phase() {
@@ -186,7 +187,9 @@ class JobLife {
   [[nodiscard]] const Operation& replan() { return operations_.find(pool_.counts(), job_.replan); }
 
   void adopt(const Operation& operation) {
-    standing_ = {.throughput = operation.throughput, .num_spare_sites = operation.num_spare_sites};
+    standing_ = {.throughput = operation.throughput,
+                 .num_spare_sites = operation.num_spare_sites,
+                 .variant = operation.variant};
     pool_.apply(operation);
     is_up_to_date_ = true;
   }

@@ -38,7 +38,8 @@ struct JobSpec {
   SiteShape sites{};
   SimTime step_time{};  ///< of the healthy job
   CheckpointSchedule checkpoint{};
-  std::array<ChangeCost, kNumChanges> change_costs{};
+  std::array<ChangeCost, kNumChanges> change_costs{};                ///< of operations of variant 0
+  std::vector<std::array<ChangeCost, kNumChanges>> variant_costs{};  ///< if any: of every variant
   SimTime detect_crash{};
   SimTime detect_hang{};
   Replanner replan{};
@@ -46,8 +47,10 @@ struct JobSpec {
   std::function<std::int64_t(const SiteCensus&)> spares_needed{};
   std::int64_t num_buckets = 100;  ///< of the progress over time
 
-  [[nodiscard]] const ChangeCost& cost_of(Change change) const {
-    return change_costs[static_cast<std::size_t>(change)];
+  [[nodiscard]] const ChangeCost& cost_of(Change change, std::int32_t variant = 0) const {
+    const auto& costs =
+        variant_costs.empty() ? change_costs : variant_costs[static_cast<std::size_t>(variant)];
+    return costs[static_cast<std::size_t>(change)];
   }
 };
 

@@ -26,6 +26,7 @@ struct Operation {
   std::int64_t num_spare_sites = 0;  ///< healthy sites held in reserve
   std::vector<std::int32_t> damaged_degrees{};  ///< active ranks by census order; 0: site not used
   std::vector<std::int32_t> filler_degrees{};   ///< healthy sites that run below the full degree
+  std::int32_t variant = 0;  ///< whose change costs it has, where a policy chooses among several
 
   friend bool operator==(const Operation&, const Operation&) = default;
 };

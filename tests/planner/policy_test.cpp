@@ -13,6 +13,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 using namespace runflat;
@@ -23,6 +24,36 @@ using sim::SiteCensus;
 namespace {
 
 constexpr double kNoise = 1e-12;
+
+/// One stage for every site of a replica, and shares that rise with the length.
+PipelineRates random_pipeline(tests::Dice& dice, std::int64_t per_replica) {
+  PipelineRates pipeline{.num_stages = per_replica, .num_microbatches = dice.between(1, 12)};
+  pipeline.bubble = 0.1 * static_cast<double>(dice.between(0, 80));
+  double share = 0.0;
+  for (std::int64_t length = 0; length < per_replica; ++length) {
+    pipeline.shares.push_back(share);
+    share = std::min(1.0, share + 0.05 * static_cast<double>(dice.between(0, 10)));
+  }
+  return pipeline;
+}
+
+/// Whether a policy only ever runs replicas of all their sites.
+bool runs_whole_replicas(PolicyKind policy) {
+  return policy != PolicyKind::recycle && policy != PolicyKind::oobleck &&
+         policy != PolicyKind::adaptive;
+}
+
+/// Adaptive has the choice of all others, whose changes cost nothing.
+void offer_all(PolicyRates& rates) {
+  rates.alternatives.clear();
+  std::vector<Alternative> alternatives;
+  for (const PolicyKind policy : kAllPolicies) {
+    if (policy != PolicyKind::adaptive) {
+      alternatives.push_back({.policy = policy, .rates = rates});
+    }
+  }
+  rates.alternatives = std::move(alternatives);
+}
 
 /// Any shares, but speeds that fall with the degree.
 PolicyRates random_rates(tests::Dice& dice, std::int32_t tp, std::int64_t per_replica) {
@@ -45,6 +76,8 @@ PolicyRates random_rates(tests::Dice& dice, std::int32_t tp, std::int64_t per_re
     speed *= 1.0 - 0.01 * static_cast<double>(dice.between(0, 30));
     slowdown += 0.01 * static_cast<double>(dice.between(0, 10));
   }
+  rates.pipeline = random_pipeline(dice, per_replica);
+  offer_all(rates);
   return rates;
 }
 
@@ -178,7 +211,7 @@ TEST_CASE("an operation uses only what the census has", "[planner][policy]") {
       }
       const std::int64_t used = operation.num_full_sites + num_used(operation.damaged_degrees) +
                                 num_used(operation.filler_degrees);
-      REQUIRE(used % rates.sites_per_replica == 0);
+      REQUIRE((!runs_whole_replicas(policy) || used % rates.sites_per_replica == 0));
       REQUIRE(used <= rates.num_job_sites());
       REQUIRE((used > 0) == (operation.throughput > 0.0));
     }
@@ -320,8 +353,19 @@ TEST_CASE("the spares that a policy needs give it its full batch", "[planner][po
         case PolicyKind::spare_domain:
         case PolicyKind::dp_drop:
         case PolicyKind::uniform_tp:
+        case PolicyKind::recycle:
+        case PolicyKind::oobleck:
+        case PolicyKind::train_mover:
           REQUIRE(throughput == 1.0);
           break;
+        case PolicyKind::adaptive: {
+          std::int64_t fewest = census.num_damaged();
+          for (const Alternative& alternative : rates.alternatives) {
+            fewest = std::min(fewest, spares_needed(alternative.policy, rates, census));
+          }
+          REQUIRE(needed == fewest);
+          break;
+        }
         case PolicyKind::ntp:
         case PolicyKind::ntp_pw: {
           // Whole replicas more, or nothing that is damaged left.
@@ -346,8 +390,16 @@ TEST_CASE("every policy has a name of its own", "[planner][policy]") {
   for (const PolicyKind policy : kAllPolicies) {
     names.insert(std::string(to_string(policy)));
   }
-  CHECK(names ==
-        std::set<std::string>{"restart", "spare_domain", "dp_drop", "uniform_tp", "ntp", "ntp_pw"});
+  CHECK(names == std::set<std::string>{"restart",
+                                       "spare_domain",
+                                       "dp_drop",
+                                       "uniform_tp",
+                                       "ntp",
+                                       "ntp_pw",
+                                       "recycle",
+                                       "oobleck",
+                                       "train_mover",
+                                       "adaptive"});
 }
 
 namespace {
@@ -403,6 +455,7 @@ TEST_CASE("on the same faults ntp keeps at least what dropping replicas keeps",
   for (std::uint32_t trial = 0; trial < 10; ++trial) {
     PolicyRates rates = random_rates(dice, cluster.shape.tp, cluster.per_replica);
     rates.num_replicas = cluster.shape.num_job_sites / cluster.per_replica;
+    offer_all(rates);
     const sim::FaultTimeline faults = busy_timeline(cluster.shape.cluster, trial);
     const auto live = [&](PolicyKind policy, sim::SimTime pause) {
       return sim::simulate_job(job_under(policy, rates, cluster.shape, pause), faults);
