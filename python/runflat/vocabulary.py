@@ -53,6 +53,29 @@ POLICIES = {
         "NTP with power: the surviving GPUs of a damaged domain get the power of the dead ones and "
         "run faster, so that their replica keeps up.",
     ),
+    "recycle": Term(
+        "ReCycle",
+        "#56b4e9",
+        "The work of a damaged group goes to the same pipeline stage of other replicas, which do "
+        "it while they would wait for each other.",
+    ),
+    "oobleck": Term(
+        "Oobleck",
+        "#b8a000",
+        "The healthy groups form new pipelines, some of them shorter, from prepared templates.",
+    ),
+    "train_mover": Term(
+        "TrainMover",
+        "#8c510a",
+        "A spare domain that stands by, warm and connected, takes the place of a damaged one.",
+        dashed=True,
+    ),
+    "adaptive": Term(
+        "adaptive",
+        "#000000",
+        "At each event the planner follows the policy that promises the most work until the next.",
+        dashed=True,
+    ),
 }
 
 # Blue: the price of safety. Reds: what an interruption takes. Greys: hardware that does nothing.
