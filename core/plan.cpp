@@ -1,9 +1,9 @@
 #include "core/plan.hpp"
 
-#include "core/error.hpp"
-
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ostream.h>
+#include <functional>
 
 namespace runflat {
 namespace {
@@ -25,6 +25,31 @@ std::vector<IdType> read_ids(const Reader& in, std::int64_t num) {
     ids.push_back(IdType(number));
   }
   return ids;
+}
+
+/// Ids in any order, each once; returned in ascending order.
+template <typename IdType>
+std::vector<IdType> read_id_set(const Reader& in, std::int64_t num) {
+  std::vector<IdType> ids = read_ids<IdType>(in, num);
+  std::sort(ids.begin(), ids.end());
+  const auto twice = std::adjacent_find(ids.begin(), ids.end());
+  if (twice != ids.end()) {
+    in.reject(fmt::format("{} appears twice", fmt::streamed(*twice)));
+  }
+  return ids;
+}
+
+void check_cell(const Cell& cell, std::int64_t tp, const Reader& in) {
+  if (static_cast<std::int64_t>(cell.slots.size()) != tp) {
+    in.reject(fmt::format("{} GPUs, expected {}", cell.slots.size(), tp));
+  }
+  if (std::adjacent_find(cell.inactive.begin(), cell.inactive.end(), std::greater_equal<>()) !=
+      cell.inactive.end()) {
+    in.reject("the inactive slots must be in ascending order, each once");
+  }
+  if (cell.tp_size() < 1) {
+    in.reject("no active slot is left");
+  }
 }
 
 Value cells_to_value(const ParallelLayout& layout) {
@@ -63,6 +88,7 @@ std::vector<Cell> read_cells(const Reader& in,
     cell.slots = read_ids<GpuId>(members.at("gpus"), cluster.num_gpus());
     cell.inactive = members.at("inactive").integers(0, sizes.tp - 1);
     members.finish();
+    check_cell(cell, sizes.tp, item);
   }
   return cells;
 }
@@ -74,13 +100,20 @@ ParallelLayout read_layout(const Reader& in, const ClusterSpec& cluster) {
     in.reject(
         fmt::format("{} ranks do not fit onto {} GPUs", sizes.num_ranks(), cluster.num_gpus()));
   }
-  std::vector<Cell> cells = read_cells(members.at("cells"), sizes, cluster);
+  const Reader place = members.at("cells");
+  std::vector<Cell> cells = read_cells(place, sizes, cluster);
   members.finish();
-  try {
-    return ParallelLayout::from_cells(sizes, std::move(cells));
-  } catch (const InvalidArgument& error) {
-    in.reject(error.what());
+  std::vector<GpuId> active;
+  for (const Cell& cell : cells) {
+    const std::vector<GpuId> gpus = cell.active();
+    active.insert(active.end(), gpus.begin(), gpus.end());
   }
+  std::sort(active.begin(), active.end());
+  const auto twice = std::adjacent_find(active.begin(), active.end());
+  if (twice != active.end()) {
+    place.reject(fmt::format("{} plays two ranks", fmt::streamed(*twice)));
+  }
+  return ParallelLayout::from_cells(sizes, std::move(cells));
 }
 
 std::vector<ReplicaShare> read_replicas(const Reader& in, std::int64_t dp) {
@@ -107,6 +140,12 @@ void check_plan(const Plan& plan, const Reader& in) {
       }
       if (plan.cluster.domain_of(gpu) != plan.cluster.domain_of(cell.slots.front())) {
         in.reject(fmt::format("the TP group of gpu{} spans NVLink domains", gpu.value()));
+      }
+      if (std::binary_search(
+              plan.spare_domains.begin(), plan.spare_domains.end(), plan.cluster.domain_of(gpu))) {
+        in.reject(fmt::format("gpu{} of spare domain{} plays a rank",
+                              gpu.value(),
+                              plan.cluster.domain_of(gpu).value()));
       }
     }
   }
@@ -156,15 +195,15 @@ Plan read_plan(const Reader& in) {
   }
   plan.cluster = read_cluster(members.at("cluster"));
   plan.model = read_model(members.at("model"));
-  plan.layout = read_layout(members.at("layout"), plan.cluster);
+  const Reader layout = members.at("layout");
+  plan.layout = read_layout(layout, plan.cluster);
   plan.training = read_training(members.at("training"));
   plan.replicas = read_replicas(members.at("replicas"), plan.layout.sizes().dp);
-  plan.failed = read_ids<GpuId>(members.at("failed"), plan.cluster.num_gpus());
-  plan.spare_domains = read_ids<DomainId>(members.at("spare_domains"), plan.cluster.num_domains());
+  plan.failed = read_id_set<GpuId>(members.at("failed"), plan.cluster.num_gpus());
+  plan.spare_domains =
+      read_id_set<DomainId>(members.at("spare_domains"), plan.cluster.num_domains());
   members.finish();
-  std::sort(plan.failed.begin(), plan.failed.end());
-  std::sort(plan.spare_domains.begin(), plan.spare_domains.end());
-  check_plan(plan, in);
+  check_plan(plan, layout);
   return plan;
 }
 

@@ -47,8 +47,8 @@ struct Plan {
 inline constexpr std::int64_t kPlanSchema = 1;
 
 /// `read_plan(to_value(plan))` is `plan`. Unknown keys, another schema, and a plan that contradicts
-/// itself (a GPU outside the cluster or playing two ranks, a failed GPU in use, a TP group across
-/// domains, shares that do not match dp) are ParseErrors.
+/// itself (a GPU outside the cluster or playing two ranks, a failed GPU or a spare domain in
+/// use, a TP group across domains, shares that do not match dp) are ParseErrors.
 [[nodiscard]] Value to_value(const Plan& plan);
 [[nodiscard]] Plan read_plan(const Reader& in);
 
