@@ -235,6 +235,9 @@ void calibrate_all_reduce(ObjectReader& in, Calibration& result) {
 
 std::string Calibration::to_toml() const {
   std::string text = fmt::format("# Fitted by `runflat calibrate`.\n");
+  if (!measured_with.empty()) {
+    text += fmt::format("# Measured with {}.\n", measured_with);
+  }
   for (const CalibrationFit& fit : fits) {
     text += fmt::format("# {}: {} points, mean error {:.1f} % (was {:.1f} %), largest {:.1f} %\n",
                         fit.kind,
@@ -254,6 +257,13 @@ Calibration calibrate(const Reader& measured) {
   const std::string release = read_or(in, "release", std::string(), &Reader::text);
   result.hardware = load_hardware(gpu, release);
   result.hardware.release = in.at("name").text();
+  if (const std::optional<Reader> versions = in.find("measured_with")) {
+    for (const std::string& key : versions->keys()) {
+      const std::string version = versions->object().at(key).text();
+      result.measured_with +=
+          fmt::format("{}{} {}", result.measured_with.empty() ? "" : ", ", key, version);
+    }
+  }
   calibrate_stream(in, result);
   calibrate_gemm(in, /*is_8bit=*/false, result);
   calibrate_gemm(in, /*is_8bit=*/true, result);

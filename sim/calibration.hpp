@@ -21,6 +21,7 @@ struct CalibrationFit {
 struct Calibration {
   HardwareParameters hardware;
   std::vector<CalibrationFit> fits;  ///< kinds that were measured
+  std::string measured_with;         ///< versions, for the file's first lines
 
   /// A parameter file, with the fits as comments.
   [[nodiscard]] std::string to_toml() const;
@@ -28,6 +29,7 @@ struct Calibration {
 
 /// Fits parameters to microbenchmarks by least squares on relative errors. The document:
 ///   {"schema": 1, "gpu": "h100", "release": "nemo-25.04", "name": "my-cluster",
+///    "measured_with": {"driver": "580.159", ...},
 ///    "gemm": [{"m", "n", "k", "seconds"}, ...], "gemm_8bit": [...],
 ///    "stream": [{"bytes", "kernels", "seconds"}, ...],
 ///    "attention_forward": [{"heads", "head_size", "queries", "keys", "seconds"}, ...],
