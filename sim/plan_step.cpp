@@ -50,7 +50,7 @@ Seconds simulate(const Plan& plan,
   }
   std::vector<ReplicaRun> runs;
   for (std::size_t i = 0; i < classes.size(); ++i) {
-    runs.push_back({&schedules[i], &terms[i]});
+    runs.push_back({&schedules[i], &terms[i], {}});
   }
   StepSimulator simulator;
   return simulator.run(runs, timeline).step_time;

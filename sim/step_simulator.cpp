@@ -115,6 +115,8 @@ void StepSimulator::fill(const ReplicaRun& replica, Durations& durations) {
   const double slow = 1.0 + terms.straggler;
   durations.forward.resize(stages * chunks);
   durations.backward.resize(stages * chunks);
+  require(replica.slowdown.empty() || replica.slowdown.size() == stages,
+          "a slowdown for every stage");
   const double zero3 = 0.5 * terms.zero3_gather.count() / static_cast<double>(chunks);
   for (std::size_t s = 0; s < stages; ++s) {
     for (std::size_t v = 0; v < chunks; ++v) {
@@ -129,8 +131,9 @@ void StepSimulator::fill(const ReplicaRun& replica, Durations& durations) {
         forward += terms.head.forward.total().count();
         backward += terms.head.backward.total().count();
       }
-      durations.forward[s * chunks + v] = forward * slow + zero3;
-      durations.backward[s * chunks + v] = backward * slow + zero3;
+      const double drag = replica.slowdown.empty() ? slow : slow * replica.slowdown[s];
+      durations.forward[s * chunks + v] = forward * drag + zero3;
+      durations.backward[s * chunks + v] = backward * drag + zero3;
     }
   }
   durations.blocks = terms.send > Seconds{};

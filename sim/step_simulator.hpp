@@ -17,6 +17,8 @@ namespace runflat::sim {
 struct ReplicaRun {
   const StepSchedule* schedule = nullptr;
   const StepTerms* terms = nullptr;
+  std::span<const double> slowdown = {};  ///< of each stage's compute, 1 where nothing straggles;
+                                          ///< empty: nowhere
 };
 
 /// What one stage of one replica did.

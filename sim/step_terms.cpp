@@ -7,6 +7,7 @@ namespace runflat::sim {
 namespace {
 
 constexpr double kWeight = 2.0;
+constexpr double kGpusPerNode = 8.0;  // of the jobs that straggler_spread was fitted to
 
 /// Bytes that the busiest rank moves between the compute map over n1 ranks and the sync map over
 /// n2: an extra rank sends its whole shard G / n1, a core rank takes in G (1/n2 - 1/n1)
@@ -119,9 +120,9 @@ StepTerms step_terms(const ModelSpec& model, const StepQuery& query, const Hardw
   terms.sync_exposed = query.overlap_data ? on.overlap.data : 1.0;
   terms.optimizer = optimizer_cost(query, held, on);
   terms.zero3_gather = zero3_cost(query, held, terms, on);
-  const double domains = static_cast<double>(query.gpus()) / 8.0;
-  if (domains > 1.0) {
-    terms.straggler = on.straggler_spread * std::sqrt(2.0 * std::log(domains));
+  const double nodes = static_cast<double>(query.gpus()) / kGpusPerNode;
+  if (nodes > 1.0) {
+    terms.straggler = on.straggler_spread * std::sqrt(2.0 * std::log(nodes));
   }
   return terms;
 }

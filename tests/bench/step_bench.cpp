@@ -59,7 +59,7 @@ void simulate_schedule(benchmark::State& state, const char* gpu) {
   const StepQuery query = query_of(16, 64);
   const StepTerms terms = step_terms(gpt_175b(), query, on);
   const StepSchedule schedule = schedule_of(query);
-  const ReplicaRun replica{&schedule, &terms};
+  const ReplicaRun replica{&schedule, &terms, {}};
   StepSimulator simulator;
   for (auto _ : state) {
     benchmark::DoNotOptimize(simulator.run(std::span(&replica, 1)).step_time);
@@ -79,7 +79,7 @@ void make_and_simulate(benchmark::State& state) {
   for (auto _ : state) {
     const StepTerms terms = step_terms(model, query, on);
     const StepSchedule schedule = schedule_of(query);
-    const ReplicaRun replica{&schedule, &terms};
+    const ReplicaRun replica{&schedule, &terms, {}};
     benchmark::DoNotOptimize(simulator.run(std::span(&replica, 1)).step_time);
   }
   state.SetItemsProcessed(state.iterations());

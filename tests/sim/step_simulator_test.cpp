@@ -32,7 +32,7 @@ Seconds simulated(StepSimulator& simulator,
                   const HardwareParameters& on) {
   const StepTerms terms = step_terms(model, query, on);
   const StepSchedule schedule = schedule_of(query);
-  const ReplicaRun replica{&schedule, &terms};
+  const ReplicaRun replica{&schedule, &terms, {}};
   return simulator.run(std::span(&replica, 1)).step_time;
 }
 
@@ -76,7 +76,7 @@ TEST_CASE("a timeline's spans do not overlap on a stream, and end with the step"
     const StepTerms terms = step_terms(model, query, on);
     const StepSchedule schedule = schedule_of(query, 2);
     REQUIRE(!check_schedule(schedule));
-    const ReplicaRun replica{&schedule, &terms};
+    const ReplicaRun replica{&schedule, &terms, {}};
     Timeline timeline;
     StepSimulator simulator;
     const StepRun run = simulator.run(std::span(&replica, 1), &timeline);
@@ -114,7 +114,7 @@ TEST_CASE("replicas side by side wait for the slowest at their reductions", "[si
     const std::array terms = {step_terms(model, healthy, on), step_terms(model, other, on)};
     const std::array schedules = {schedule_of(healthy), schedule_of(other)};
     const std::array<ReplicaRun, 2> replicas = {
-        {{&schedules[0], &terms[0]}, {&schedules[1], &terms[1]}}};
+        {{&schedules[0], &terms[0], {}}, {&schedules[1], &terms[1], {}}}};
     return simulator.run(replicas).step_time;
   };
   const Seconds alone = simulated(simulator, model, healthy, on);
@@ -123,6 +123,23 @@ TEST_CASE("replicas side by side wait for the slowest at their reductions", "[si
   // A smaller batch brings the reduced replica back into step.
   CHECK(together(smaller) < alone * 1.02);
   CHECK(together(healthy).count() == Approx(alone.count()));
+}
+
+TEST_CASE("one slow stage slows every round of all replicas, and not more", "[sim][simulator]") {
+  const HardwareParameters on = load_hardware("h100");
+  const ModelSpec model = gpt_model(96, 12288, 96);
+  const StepQuery query = query_of(4, 1, 64);
+  const StepTerms terms = step_terms(model, query, on);
+  const StepSchedule schedule = schedule_of(query);
+  const std::array slow = {1.0, 1.0, 1.3, 1.0};
+  const std::array<ReplicaRun, 2> replicas = {{{&schedule, &terms, {}}, {&schedule, &terms, slow}}};
+  StepSimulator simulator;
+  const Seconds healthy = simulated(simulator, model, query, on);
+  const StepRun run = simulator.run(replicas);
+  CHECK(run.step_time / healthy > 1.2);
+  CHECK(run.step_time / healthy < 1.3);
+  // The healthy replica idles for as long as the other is late.
+  CHECK(run.stages[2].idle() > run.stages[6].idle() + (run.step_time - healthy) * 0.5);
 }
 
 TEST_CASE("a schedule that waits for itself is refused", "[sim][simulator]") {
@@ -135,7 +152,7 @@ TEST_CASE("a schedule that waits for itself is refused", "[sim][simulator]") {
       {{.kind = OpKind::recv_gradient, .vp_stage = 0, .peer = 1, .microbatch = 0},
        {.kind = OpKind::recv_activation, .vp_stage = 0, .peer = 0, .microbatch = 0}},
       {0, 1, 2});
-  const ReplicaRun replica{&schedule, &terms};
+  const ReplicaRun replica{&schedule, &terms, {}};
   StepSimulator simulator;
   CHECK_THROWS_AS(simulator.run(std::span(&replica, 1)), InvalidArgument);
 }
