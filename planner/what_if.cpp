@@ -13,6 +13,7 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <numeric>
 #include <thread>
 
 namespace runflat::planner {
@@ -212,27 +213,28 @@ FaultFacts run_trials(const WhatIfRequest& request, std::vector<PolicyRun>& runs
   return facts;
 }
 
-/// The fewest domains that suffice for `share` of the time of all trials.
-std::int64_t spares_quantile(const std::vector<sim::JobOutcome>& outcomes,
-                             double share,
-                             std::int64_t sites_per_domain) {
+/// Share of the time of all trials that the job has its full batch with 0, 1, ... spare domains, up
+/// to the number that is always enough.
+std::vector<double> full_batch_share(const std::vector<sim::JobOutcome>& outcomes,
+                                     std::int64_t sites_per_domain) {
   std::vector<std::int64_t> time;
-  std::int64_t total = 0;
   for (const sim::JobOutcome& outcome : outcomes) {
-    time.resize(std::max(time.size(), outcome.time_by_spares_needed.size()), 0);
-    for (std::size_t needed = 0; needed < outcome.time_by_spares_needed.size(); ++needed) {
-      time[needed] += outcome.time_by_spares_needed[needed].count();
-      total += outcome.time_by_spares_needed[needed].count();
+    for (std::size_t sites = 0; sites < outcome.time_by_spares_needed.size(); ++sites) {
+      const auto span = outcome.time_by_spares_needed[sites].count();
+      const std::size_t domains = (sites + static_cast<std::size_t>(sites_per_domain) - 1) /
+                                  static_cast<std::size_t>(sites_per_domain);
+      if (span > 0) {
+        time.resize(std::max(time.size(), domains + 1), 0);
+        time[domains] += span;
+      }
     }
   }
-  std::int64_t covered = 0;
-  for (std::size_t needed = 0; needed < time.size(); ++needed) {
-    covered += time[needed];
-    if (static_cast<double>(covered) >= share * static_cast<double>(total)) {
-      return (static_cast<std::int64_t>(needed) + sites_per_domain - 1) / sites_per_domain;
-    }
+  std::partial_sum(time.begin(), time.end(), time.begin());
+  std::vector<double> share;
+  for (const std::int64_t covered : time) {
+    share.push_back(static_cast<double>(covered) / static_cast<double>(time.back()));
   }
-  return 0;
+  return share;
 }
 
 PolicyResult summarise(const PolicyRun& run, const Scenario& scenario) {
@@ -245,7 +247,7 @@ PolicyResult summarise(const PolicyRun& run, const Scenario& scenario) {
   for (const sim::JobOutcome& outcome : run.outcomes) {
     availability.push_back(outcome.availability);
     peak_spares.push_back(
-        static_cast<double>(spares_quantile({outcome}, 1.0, scenario.sites_per_domain())));
+        static_cast<double>(full_batch_share({outcome}, scenario.sites_per_domain()).size() - 1));
     for (std::size_t cause = 0; cause < sim::kNumCauses; ++cause) {
       result.gpu_hours[cause] +=
           outcome.ledger.gpu_hours(static_cast<sim::Cause>(cause)) / num_trials;
@@ -262,7 +264,10 @@ PolicyResult summarise(const PolicyRun& run, const Scenario& scenario) {
   result.goodput_interval = MeanInterval::of(goodputs(run));
   result.availability = Summary::of(std::move(availability));
   result.spare_domains = scenario.spares_of(run.policy);
-  result.spares_for_99pct = spares_quantile(run.outcomes, 0.99, scenario.sites_per_domain());
+  result.full_batch_share = full_batch_share(run.outcomes, scenario.sites_per_domain());
+  result.spares_for_99pct =
+      std::lower_bound(result.full_batch_share.begin(), result.full_batch_share.end(), 0.99) -
+      result.full_batch_share.begin();
   result.peak_spares = Summary::of(std::move(peak_spares));
   result.reduced = run.rates.reduced;
   result.step_time = sim::to_seconds(run.job.step_time);

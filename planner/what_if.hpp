@@ -54,10 +54,11 @@ struct PolicyResult {
   double owned_gpu_hours = 0.0;
   double num_interruptions = 0.0;  ///< mean
   double num_rejoins = 0.0;
-  std::int64_t spare_domains = 0;     ///< as configured
-  std::int64_t spares_for_99pct = 0;  ///< domains that keep the full batch for 99 % of the time
-  Summary peak_spares;                ///< domains that keep it all the time
-  Seconds step_time{};                ///< of the healthy job
+  std::int64_t spare_domains = 0;        ///< as configured
+  std::int64_t spares_for_99pct = 0;     ///< domains that keep the full batch for 99 % of the time
+  std::vector<double> full_batch_share;  ///< of the time, with 0, 1, ... spare domains, up to 1
+  Summary peak_spares;                   ///< domains that keep it all the time
+  Seconds step_time{};                   ///< of the healthy job
   Seconds checkpoint_interval{};
   std::vector<DegreeRate> reduced;              ///< what a reduced replica does, by TP degree
   std::vector<double> goodput_by_bucket;        ///< mean over the trials

@@ -56,6 +56,7 @@ Value to_value(const PolicyResult& result, double usd_per_gpu_hour) {
       {"gpu_hours", Value::Object{{"total", result.owned_gpu_hours}, {"useful", useful}}},
       {"spare_domains", result.spare_domains},
       {"spares_for_99pct", result.spares_for_99pct},
+      {"full_batch_share", Value::array_of(result.full_batch_share)},
       {"peak_spares", to_value(result.peak_spares)},
       {"step_time_s", result.step_time.count()},
       {"checkpoint_interval_s", result.checkpoint_interval.count()},

@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from runflat import InfeasibleError, ParseError, __version__
 from runflat.calibrate_command import calibrate_command
 from runflat.plan_command import plan_command
+from runflat.reproduce_command import reproduce_app
 from runflat.step_command import step_command
 from runflat.sweep_command import sweep_command
 from runflat.validate_command import validate_command
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command("whatif")(whatif_command)
 app.command("sweep")(sweep_command)
+app.add_typer(reproduce_app, name="reproduce")
 app.command("plan")(plan_command)
 app.command("step")(step_command)
 app.command("validate")(validate_command)

@@ -110,7 +110,7 @@ def _draw_panel(place: Axes, along: Axis, points: Sequence[Point], title: str) -
     if _is_log(along):
         place.set_xscale("log")
     if len(ticks) <= 8:
-        place.set_xticks(ticks, [f"{value:g}" if along.is_numeric else value for value in at])
+        place.set_xticks(ticks, [f"{value:.3g}" if along.is_numeric else value for value in at])
         place.minorticks_off()
     names = dict.fromkeys(policy["policy"] for point in points for policy in _policies(point))
     for name in names:
