@@ -171,22 +171,37 @@ void calibrate_attention(ObjectReader& in, bool is_forward, Calibration& result)
                                entry.at("head_size").positive_number(),
                                entry.at("queries").positive_number(),
                                entry.at("keys").positive_number()};
-    return Point{{}, 0.0, [shape, is_forward](const HardwareParameters& with) {
-                   return is_forward ? attention_forward(with.compute, shape)
-                                     : attention_backward(with.compute, shape);
-                 }};
+    const double work = shape.num_heads * shape.num_queries * shape.num_keys * shape.head_size;
+    return Point{
+        {work, work / shape.num_queries}, 0.0, [shape, is_forward](const HardwareParameters& with) {
+          return is_forward ? attention_forward(with.compute, shape)
+                            : attention_backward(with.compute, shape);
+        }};
   });
   if (points.empty()) {
     return;
   }
   const HardwareParameters before = on;
   AttentionParameters& attention = on.compute.attention;
-  const double scale = fit_scale(points, on);
-  if (attention.kernel == AttentionKernel::flash) {
-    double& efficiency = is_forward ? attention.forward_efficiency : attention.backward_efficiency;
-    efficiency = clamp_share(efficiency / scale);
+  if (attention.kernel == AttentionKernel::unfused) {
+    const double score = attention.score_efficiency / fit_scale(points, on);
+    attention.score_efficiency = std::clamp(score, 0.01, 1.5);
+    add_fit(kind, points, before, result);
+    return;
+  }
+  double& efficiency = is_forward ? attention.forward_efficiency : attention.backward_efficiency;
+  double& half_length = is_forward ? attention.forward_half_length : attention.backward_half_length;
+  if (points.size() < 2) {
+    efficiency = clamp_share(efficiency / fit_scale(points, on));
   } else {
-    attention.score_efficiency = std::clamp(attention.score_efficiency / scale, 0.01, 1.5);
+    // t = products x heads x queries x keys x size (1 + half_length / queries) / rate: two products
+    // forward, five backward, half of them masked.
+    const std::vector<double> x = fit(points, 2);
+    if (x[0] > 0.0) {
+      const double work = is_forward ? 2.0 : 5.0;
+      efficiency = clamp_share(work / (x[0] * on.compute.gpu.peak_16bit.value));
+      half_length = x[1] / x[0];
+    }
   }
   add_fit(kind, points, before, result);
 }

@@ -36,6 +36,17 @@ double causal_flops(const AttentionShape& s) {
   return 2.0 * s.num_heads * s.num_queries * s.num_keys * s.head_size;
 }
 
+/// The fused kernel with `work` times the forward's FLOPs.
+Seconds flash(const ComputeParameters& on,
+              const AttentionShape& s,
+              double work,
+              double efficiency,
+              double half_length) {
+  const double rate = on.gpu.peak_16bit.value * efficiency;
+  return Seconds(work * causal_flops(s) * (1.0 + half_length / s.num_queries) / rate) +
+         on.streaming.launch;
+}
+
 }  // namespace
 
 Seconds gemm(const ComputeParameters& on, const GemmShape& shape, bool is_8bit) {
@@ -60,9 +71,8 @@ Seconds attention_forward(const ComputeParameters& on, const AttentionShape& sha
   if (on.attention.kernel == AttentionKernel::unfused) {
     return score_gemms(on, shape) + score_stream(on, shape, kScoreBytesForward);
   }
-  return Seconds(causal_flops(shape) /
-                 (on.gpu.peak_16bit.value * on.attention.forward_efficiency)) +
-         on.streaming.launch;
+  const AttentionParameters& attention = on.attention;
+  return flash(on, shape, 1.0, attention.forward_efficiency, attention.forward_half_length);
 }
 
 Seconds attention_backward(const ComputeParameters& on, const AttentionShape& shape) {
@@ -70,9 +80,8 @@ Seconds attention_backward(const ComputeParameters& on, const AttentionShape& sh
     return 2.0 * score_gemms(on, shape) + score_stream(on, shape, kScoreBytesBackward);
   }
   // Five products of this size against the forward's two, with the scores computed again.
-  return Seconds(2.5 * causal_flops(shape) /
-                 (on.gpu.peak_16bit.value * on.attention.backward_efficiency)) +
-         on.streaming.launch;
+  const AttentionParameters& attention = on.attention;
+  return flash(on, shape, 2.5, attention.backward_efficiency, attention.backward_half_length);
 }
 
 double speed_at_power(double power_multiple) {

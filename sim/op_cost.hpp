@@ -37,10 +37,14 @@ enum class AttentionKernel {
 
 struct AttentionParameters {
   AttentionKernel kernel = AttentionKernel::flash;
-  double forward_efficiency = 0.6;   ///< flash: share of the 16-bit peak
-  double backward_efficiency = 0.5;  ///< flash
-  double gemm_efficiency = 0.6;      ///< unfused: share of the peak of the batched GEMMs
-  double score_efficiency = 0.8;     ///< unfused: of the streaming rate, softmax and dropout
+  /// Flash: share of the 16-bit peak over long sequences. `half_length` queries cost as much again
+  /// for the diagonal and for filling the pipeline.
+  double forward_efficiency = 0.7;
+  double forward_half_length = 850.0;
+  double backward_efficiency = 0.6;
+  double backward_half_length = 1100.0;
+  double gemm_efficiency = 0.6;   ///< unfused: share of the peak of the batched GEMMs
+  double score_efficiency = 0.8;  ///< unfused: of the streaming rate, softmax and dropout
 };
 
 struct ComputeParameters {
