@@ -321,8 +321,7 @@ Days last_instant(const FaultTrace& trace) {
 FailureFit fit_failures(const FaultTrace& trace,
                         const ClusterShape& shape,
                         const FitOptions& given) {
-  constexpr std::size_t kLeastFaults = 10;
-  require(trace.faults.size() >= kLeastFaults, "a fit needs at least 10 faults");
+  require(trace.faults.size() >= kLeastFaultsOfFit, "a fit needs at least 10 faults");
   FitOptions options = given;
   if (options.observed <= Days::zero()) {
     options.observed = last_instant(trace);

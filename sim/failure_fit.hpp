@@ -5,11 +5,15 @@
 #include "sim/trace.hpp"
 #include "sim/trace_statistics.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace runflat::sim {
+
+/// A fit needs at least this many faults.
+inline constexpr std::size_t kLeastFaultsOfFit = 10;
 
 struct FitOptions {
   Days observed{};            ///< the time that the trace covers; zero: up to its latest instant
@@ -61,7 +65,7 @@ struct FailureFit {
 /// which a formula for independent ones would not, and for having chosen the parameters of a law
 /// before measuring its distance. A function of its arguments.
 ///
-/// Throws InvalidArgument for a trace of fewer than 10 faults.
+/// Throws InvalidArgument for a trace of fewer than kLeastFaultsOfFit faults.
 [[nodiscard]] FailureFit fit_failures(const FaultTrace& trace,
                                       const ClusterShape& shape,
                                       const FitOptions& options = {});

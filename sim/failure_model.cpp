@@ -1,10 +1,13 @@
 #include "sim/failure_model.hpp"
 
+#include "core/document.hpp"
 #include "core/error.hpp"
 #include "core/reader.hpp"
+#include "core/value.hpp"
 #include "sim/span_reader.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 #include <limits>
 #include <optional>
@@ -85,6 +88,69 @@ FailureClass read_failure_class(const Reader& place,
   return result;
 }
 
+void append_classes(FailureModel& model,
+                    const Reader& list,
+                    const ClusterShape& shape,
+                    const std::optional<Distribution>& common_repair) {
+  for (const Reader& item : list.items()) {
+    FailureClass failure_class = read_failure_class(item, shape, common_repair);
+    const auto same_name = [&](const FailureClass& other) {
+      return other.name == failure_class.name;
+    };
+    if (std::any_of(model.classes.begin(), model.classes.end(), same_name)) {
+      item.reject(fmt::format("expected a name of its own, {} is taken", failure_class.name));
+    }
+    model.classes.push_back(std::move(failure_class));
+  }
+}
+
+FailureModel read_model(const Reader& place, const ClusterShape& shape, bool may_include);
+
+/// The table `failures` of another file, named from the folder of this one.
+FailureModel read_included(const Reader& place, const ClusterShape& shape) {
+  const std::filesystem::path path =
+      std::filesystem::path(place.file()).parent_path() / place.text();
+  const Value document = read_document(path);
+  const Reader root{document, path.string()};
+  const Value* const failures = document.find("failures");
+  if (failures == nullptr) {
+    root.reject("expected a table failures");
+  }
+  return read_model(Reader{*failures, path.string(), "failures"}, shape, false);
+}
+
+FailureModel read_model(const Reader& place, const ClusterShape& shape, bool may_include) {
+  ObjectReader in = place.object();
+  FailureModel model;
+  if (const std::optional<Reader> include = in.find("include")) {
+    if (!may_include) {
+      include->reject("expected no include in a file that is included itself");
+    }
+    model = read_included(*include, shape);
+  }
+  model.scale = read_or(in, "scale", model.scale, [](const Reader& value) {
+    return value.number(0.0, kLargestScale);
+  });
+  model.warm_up = find_span(in, "warm_up").value_or(model.warm_up);
+  if (const std::optional<Reader> node_shape = in.find("node_rate_shape")) {
+    model.node_rate_shape = node_shape->number(kLeastNodeShape, 1e6);
+  }
+  std::optional<Distribution> common_repair;
+  if (const std::optional<Reader> repair = in.find("repair")) {
+    common_repair = read_distribution(*repair);
+  }
+  if (const std::optional<Reader> list = in.find("class")) {
+    append_classes(model, *list, shape, common_repair);
+  }
+  if (const std::optional<Reader> list = in.find("maintenance")) {
+    for (const Reader& item : list->items()) {
+      model.maintenance.push_back(read_maintenance(item, shape));
+    }
+  }
+  in.finish();
+  return model;
+}
+
 }  // namespace
 
 double FailureModel::rate_per_node_day() const {
@@ -113,37 +179,7 @@ Hours mean_time_between_faults(double rate_per_node_day, double num_nodes) {
 
 FailureModel read_failure_model(const Reader& place, const ClusterShape& shape) {
   require_valid(shape);
-  ObjectReader in = place.object();
-  FailureModel model;
-  model.scale = read_or(
-      in, "scale", 1.0, [](const Reader& value) { return value.number(0.0, kLargestScale); });
-  model.warm_up = find_span(in, "warm_up").value_or(Seconds::zero());
-  if (const std::optional<Reader> node_shape = in.find("node_rate_shape")) {
-    model.node_rate_shape = node_shape->number(kLeastNodeShape, 1e6);
-  }
-  std::optional<Distribution> common_repair;
-  if (const std::optional<Reader> repair = in.find("repair")) {
-    common_repair = read_distribution(*repair);
-  }
-  if (const std::optional<Reader> list = in.find("class")) {
-    for (const Reader& item : list->items()) {
-      FailureClass failure_class = read_failure_class(item, shape, common_repair);
-      const auto same_name = [&](const FailureClass& other) {
-        return other.name == failure_class.name;
-      };
-      if (std::any_of(model.classes.begin(), model.classes.end(), same_name)) {
-        item.reject(fmt::format("expected a name of its own, {} is taken", failure_class.name));
-      }
-      model.classes.push_back(std::move(failure_class));
-    }
-  }
-  if (const std::optional<Reader> list = in.find("maintenance")) {
-    for (const Reader& item : list->items()) {
-      model.maintenance.push_back(read_maintenance(item, shape));
-    }
-  }
-  in.finish();
-  return model;
+  return read_model(place, shape, true);
 }
 
 }  // namespace runflat::sim

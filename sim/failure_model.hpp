@@ -85,6 +85,9 @@ struct FailureModel {
 [[nodiscard]] Hours mean_time_between_faults(double rate_per_node_day, double num_nodes);
 
 /// Reads the table `failures` of a scenario for a cluster of this shape:
+///   include = "faults.toml"             optional: begins with the table `failures` of that file,
+///                                       as `runflat faults fit` writes it, found from the folder
+///                                       of this one; the keys here replace its, the classes join
 ///   scale = 1.0            warm_up_days = 0          (all optional; any unit of time)
 ///   node_rate_shape = 0.93
 ///   [[failures.class]]

@@ -11,4 +11,5 @@ PYBIND11_MODULE(_core, m) {
   runflat::python::bind_step(m);
   runflat::python::bind_what_if(m);
   runflat::python::bind_sim(m);
+  runflat::python::bind_faults(m);
 }

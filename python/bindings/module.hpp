@@ -11,5 +11,6 @@ void bind_plan(pybind11::module_& m);
 void bind_step(pybind11::module_& m);
 void bind_what_if(pybind11::module_& m);
 void bind_sim(pybind11::module_& m);
+void bind_faults(pybind11::module_& m);
 
 }  // namespace runflat::python

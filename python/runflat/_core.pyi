@@ -265,3 +265,22 @@ def replica_step(
 ) -> dict[str, Any]:
     """A replica's step by the cost model; `backward_s` is of one microbatch of a stage. Raises
     InfeasibleError where it cannot run; memory is reported, not refused."""
+
+def fit_faults(
+    trace: Path,
+    *,
+    num_nodes: int,
+    gpus_per_node: int,
+    domain_size: int,
+    observed_days: float,
+    replicas: int,
+    least_faults: int,
+    seed: int,
+) -> tuple[str, str]:
+    """The failure model fitted to a trace as TOML, and everything found as JSON."""
+
+def sample_fault_file(file: Path, *, days: float, seed: int) -> str:
+    """A trace sampled from a fitted model, as CSV."""
+
+def sample_scenario_faults(scenario: Scenario, *, days: float, seed: int) -> str:
+    """A trace of the scenario's failures, as CSV."""
