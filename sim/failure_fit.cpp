@@ -305,7 +305,7 @@ FitQuality with_p_value(const NamedNumber& distance, const std::vector<double>& 
     num += std::isnan(replica) ? 0.0 : 1.0;
     farther += replica >= distance.value ? 1.0 : 0.0;
   }
-  return {distance.name, distance.value, num > 0.0 ? farther / num : kNan};
+  return {distance.name, distance.value, num > 0.0 ? (farther + 1.0) / (num + 1.0) : kNan};
 }
 
 Days last_instant(const FaultTrace& trace) {

@@ -36,7 +36,8 @@ struct FittedNumber {
 struct FitQuality {
   std::string name;
   double kolmogorov_smirnov = 0.0;
-  double p_value = 1.0;  ///< share of the replicas whose own fit is farther off; NaN without them
+  double p_value = 1.0;  ///< share of replicas, the trace counted in, at least as far from their
+                         ///< own fit; NaN without them
 };
 
 struct FailureFit {

@@ -43,7 +43,9 @@ std::pair<std::string, std::string> fit_faults(const std::filesystem::path& path
         fmt::format(
             "expected at least {} faults, found {}", sim::kLeastFaultsOfFit, trace.faults.size()));
   }
-  if (observed_days > 0.0 && sim::to_days(trace.faults.back().begin).count() > observed_days) {
+  constexpr double kRounding = 1.0;  // who counts whole days leaves out the last
+  if (observed_days > 0.0 &&
+      sim::to_days(trace.faults.back().begin).count() > observed_days + kRounding) {
     throw ParseError(path.string(),
                      "",
                      fmt::format("expected no faults after the {} days observed", observed_days));
@@ -74,16 +76,16 @@ std::string sample_csv(const sim::FailureModel& model,
                                .slowdowns = std::move(timeline.slowdowns)});
 }
 
-std::string sample_fault_file(const std::filesystem::path& path, double days, std::uint64_t seed) {
+/// Of a scenario, or of a file that holds a cluster and its failures only.
+std::string sample_faults(const std::filesystem::path& path, double days, std::uint64_t seed) {
   const py::gil_scoped_release release;
   const Value document = read_document(path);
+  if (document.find("model") != nullptr) {
+    const planner::Scenario scenario = load_scenario(path, {}).scenario;
+    return sample_csv(scenario.failures, scenario.shape_with_spares(0), days, seed);
+  }
   const sim::FaultFile file = sim::read_fault_file(Reader(document, path.string()));
   return sample_csv(file.model, file.shape, days, seed);
-}
-
-std::string sample_scenario_faults(const LoadedScenario& loaded, double days, std::uint64_t seed) {
-  const py::gil_scoped_release release;
-  return sample_csv(loaded.scenario.failures, loaded.scenario.shape_with_spares(0), days, seed);
 }
 
 }  // namespace
@@ -100,15 +102,9 @@ void bind_faults(py::module_& m) {
         py::arg("replicas"),
         py::arg("least_faults"),
         py::arg("seed"));
-  m.def("sample_fault_file",
-        &sample_fault_file,
+  m.def("sample_faults",
+        &sample_faults,
         py::arg("file"),
-        py::kw_only(),
-        py::arg("days"),
-        py::arg("seed"));
-  m.def("sample_scenario_faults",
-        &sample_scenario_faults,
-        py::arg("scenario"),
         py::kw_only(),
         py::arg("days"),
         py::arg("seed"));

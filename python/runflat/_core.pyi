@@ -279,8 +279,5 @@ def fit_faults(
 ) -> tuple[str, str]:
     """The failure model fitted to a trace as TOML, and everything found as JSON."""
 
-def sample_fault_file(file: Path, *, days: float, seed: int) -> str:
-    """A trace sampled from a fitted model, as CSV."""
-
-def sample_scenario_faults(scenario: Scenario, *, days: float, seed: int) -> str:
-    """A trace of the scenario's failures, as CSV."""
+def sample_faults(file: Path, *, days: float, seed: int) -> str:
+    """A trace of the failures of a scenario or of a fitted model, as CSV."""

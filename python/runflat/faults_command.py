@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from runflat._core import fit_faults, sample_fault_file, sample_scenario_faults
+from runflat._core import fit_faults, sample_faults
 from runflat.console import stdout_console
 from runflat.faults_table import fit_tables
 from runflat.outputs import write_text
-from runflat.scenario_files import load_scenario, shipped_scenarios
+from runflat.scenario_files import shipped_scenarios
 
 faults_app = typer.Typer(
     name="faults", no_args_is_help=True, help="Failure models from traces, and traces from models."
@@ -79,19 +78,5 @@ def sample_command(
     ] = "-",
 ) -> None:
     """What could the next months look like?"""
-    if is_scenario(source):
-        text = sample_scenario_faults(load_scenario(source), days=days, seed=seed)
-    else:
-        text = sample_fault_file(Path(source), days=days, seed=seed)
-    write_text(output, text)
-
-
-def is_scenario(source: str) -> bool:
-    """Anything but a TOML file without a model to train."""
-    path = Path(source)
-    if source in shipped_scenarios() or path.suffix != ".toml" or not path.is_file():
-        return True
-    try:
-        return "model" in tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        return True  # whose reader says what is wrong
+    path = shipped_scenarios().get(source, Path(source))
+    write_text(output, sample_faults(path, days=days, seed=seed))
