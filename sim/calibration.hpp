@@ -38,7 +38,9 @@ struct Calibration {
 /// `gpu` and `release` name the parameters to start from, `name` the release to write; every list
 /// may be missing, and what is not measured keeps its value. Kernels' parameters need enough
 /// points: a list of fewer than it has parameters moves only the first of them (an efficiency or a
-/// bandwidth). ParseError for anything else.
+/// bandwidth). The constant part of a timed kernel call is
+/// fitted too, and left out of the file: it is the launch of one call, most of which kernels that
+/// follow each other hide. ParseError for anything else.
 [[nodiscard]] Calibration calibrate(const Reader& measured);
 [[nodiscard]] Calibration calibrate(const std::filesystem::path& file);
 

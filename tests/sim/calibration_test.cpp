@@ -43,19 +43,24 @@ Value measured_on(const HardwareParameters& truth) {
       reductions.push_back(reduction);
     }
   }
-  const AttentionShape shape{32.0, 128.0, 8192.0, 8192.0};
-  const Value attention = entry({{"heads", 32.0},
-                                 {"head_size", 128.0},
-                                 {"queries", 8192.0},
-                                 {"keys", 8192.0},
-                                 {"seconds", attention_forward(truth.compute, shape).count()}});
+  Value::Array attentions;
+  for (const double length : {1024.0, 4096.0, 16384.0}) {
+    for (const double heads : {8.0, 64.0}) {
+      const Seconds time = attention_forward(truth.compute, {heads, 128.0, length, length});
+      attentions.push_back(entry({{"heads", heads},
+                                  {"head_size", 128.0},
+                                  {"queries", length},
+                                  {"keys", length},
+                                  {"seconds", time.count()}}));
+    }
+  }
   Value document;
   document.set("schema", 1);
   document.set("gpu", "h100");
   document.set("name", "measured");
   document.set("gemm", Value(std::move(gemms)));
   document.set("stream", Value(std::move(streams)));
-  document.set("attention_forward", Value(Value::Array{attention}));
+  document.set("attention_forward", Value(std::move(attentions)));
   document.set("all_reduce", Value(std::move(reductions)));
   return document;
 }
@@ -68,6 +73,7 @@ HardwareParameters other_machine() {
   truth.compute.streaming.efficiency = 0.77;
   truth.compute.streaming.launch = Seconds(5e-6);
   truth.compute.attention.forward_efficiency = 0.4;
+  truth.compute.attention.forward_half_length = 1234.0;
   truth.fabric.domain.latency = Seconds(12e-6);
   truth.fabric.domain.per_rank = Seconds(2e-6);
   truth.fabric.domain.ramp = Seconds(9e-6);
@@ -81,8 +87,9 @@ TEST_CASE("calibration finds the parameters that made the measurements", "[sim][
   const Calibration found = calibrate(Reader(document, "m.json"));
   const ComputeParameters& compute = found.hardware.compute;
   CHECK(compute.streaming.efficiency == Approx(0.77));
-  CHECK(compute.streaming.launch.count() == Approx(5e-6));
-  CHECK(compute.attention.forward_efficiency == Approx(0.4).epsilon(0.01));
+  CHECK(compute.streaming.launch == load_hardware("h100").compute.streaming.launch);
+  CHECK(compute.attention.forward_efficiency == Approx(0.4));
+  CHECK(compute.attention.forward_half_length == Approx(1234.0));
   CHECK(compute.gemm.efficiency == Approx(0.81).epsilon(0.02));
   CHECK(compute.gemm.half_depth == Approx(333.0).epsilon(0.1));
   CHECK(found.hardware.fabric.domain.bandwidth.value == Approx(346e9).epsilon(1e-6));
