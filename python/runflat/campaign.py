@@ -33,9 +33,9 @@ class _Job:
     """A point still to do."""
 
     values: dict[str, Scalar]
-    scenario: _core.Scenario | None  # None where the values contradict each other
-    reason: str
     key: str
+    scenario: _core.Scenario | None
+    reason: str = ""  # why there is no scenario: the values contradict each other
 
 
 def sweep(
@@ -69,8 +69,12 @@ def sweep(
     if all(job.scenario is None for job in jobs):
         raise _core.ParseError(jobs[0].reason)
     store = None if folder is None else PointStore(Path(folder), resume=resume)
-    outcomes = {job.key: store.load(job.key) for job in jobs} if store else {}
-    todo = [job for job in jobs if outcomes.get(job.key) is None]
+    outcomes: dict[str, Outcome] = {}
+    for job in jobs:
+        kept = store.load(job.key) if store else None
+        if kept is not None:
+            outcomes[job.key] = kept
+    todo = [job for job in jobs if job.key not in outcomes]
     num_done = len(jobs) - len(todo)
     for job, outcome in _run(todo, options, threads, executor):
         outcomes[job.key] = outcome
@@ -124,27 +128,28 @@ def _job(
     }
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
     try:
-        return _Job(values, scenario.with_overrides(overrides), "", key)
+        return _Job(values, key, scenario.with_overrides(overrides))
     except _core.ParseError as error:
-        return _Job(values, None, str(error), key)
+        return _Job(values, key, None, str(error))
 
 
 def _run(
     jobs: Sequence[_Job], options: _Options, threads: int, executor: Executor | None
 ) -> Iterator[tuple[_Job, Outcome]]:
     """Outcomes in the order in which they come."""
-    runnable = []
+    runnable: list[tuple[_Job, _core.Scenario]] = []
     for job in jobs:
         if job.scenario is None:
             yield job, _infeasible(job.reason)
         else:
-            runnable.append(job)
+            runnable.append((job, job.scenario))
     if executor is None:
-        for job in runnable:
-            yield job, run_point(job.scenario, options, threads)
+        for job, scenario in runnable:
+            yield job, run_point(scenario, options, threads)
         return
     futures = {
-        executor.submit(run_point, job.scenario, options, threads or 1): job for job in runnable
+        executor.submit(run_point, scenario, options, threads or 1): job
+        for job, scenario in runnable
     }
     try:
         for future in as_completed(futures):

@@ -26,9 +26,10 @@ class PointStore:
 
     def load(self, key: str) -> Outcome | None:
         try:
-            return json.loads((self._points / f"{key}.json").read_bytes())
+            outcome: Outcome = json.loads((self._points / f"{key}.json").read_bytes())
         except (FileNotFoundError, ValueError):
             return None
+        return outcome
 
     def save(self, key: str, outcome: Outcome) -> None:
         fresh = self._points / f"{key}.tmp"

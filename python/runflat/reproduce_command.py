@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -11,6 +11,9 @@ from rich.table import Table
 
 from runflat.console import stdout_console
 from runflat.progress import progress_on_stderr
+
+if TYPE_CHECKING:
+    from runflat.paper import Reproduction
 
 reproduce_app = typer.Typer(no_args_is_help=True, help="Published results, computed again.")
 
@@ -30,12 +33,10 @@ def ntp_paper_command(
     out: Annotated[Path | None, typer.Option(help="Folder for the table and the figures.")] = None,
 ) -> None:
     """Nonuniform tensor parallelism, arXiv 2504.06095: the paper's numbers beside ours."""
-    from runflat.paper import Reproduction, reproduce
+    from runflat.paper import reproduce
 
     with progress_on_stderr("reproducing") as progress:
-        found: Reproduction = reproduce(
-            trials=trials, placements=placements, seed=seed, progress=progress
-        )
+        found = reproduce(trials=trials, placements=placements, seed=seed, progress=progress)
     if out is not None:
         found.write(out)
     console = stdout_console()
@@ -44,7 +45,7 @@ def ntp_paper_command(
         console.print(f"\nfigures: {out}", soft_wrap=True)
 
 
-def _table(found: object) -> Group:
+def _table(found: Reproduction) -> Group:
     table = Table(
         title="Nonuniform tensor parallelism (arXiv 2504.06095)",
         title_justify="left",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Group
+from rich.console import Group, RenderableType
 
 from runflat._core import PolicyResult, Scenario, WhatIfResult
 from runflat.console import stdout_console
@@ -44,7 +44,11 @@ class Result:
 
     def tables(self) -> Group:
         """What the command prints."""
-        tables = [policy_table(self.document), "", cause_table(self.document)]
+        tables: list[RenderableType] = [
+            policy_table(self.document),
+            "",
+            cause_table(self.document),
+        ]
         if self.document["stopping"] is not None:
             tables += ["", difference_table(self.document), "", stopping_note(self.document)]
         return Group(*tables)

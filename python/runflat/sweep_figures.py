@@ -15,7 +15,7 @@ from runflat.vocabulary import policy_term
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from runflat.grid import Axis
+    from runflat.grid import Axis, Scalar
     from runflat.sweep_result import Point
 
 _PANELS_PER_FIGURE = 6
@@ -105,16 +105,20 @@ def _draw_panel(place: Axes, along: Axis, points: Sequence[Point], title: str) -
     place.spines[["top", "right"]].set_visible(False)
     place.grid(alpha=0.3)
     place.set_xlabel(along.key)
-    ticks = list(along.values) if along.is_numeric else list(range(len(along.values)))
-    at = dict(zip(along.values, ticks, strict=True))
+    ticks = [
+        float(value) if along.is_numeric else float(place)
+        for place, value in enumerate(along.values)
+    ]
+    at: dict[Scalar, float] = dict(zip(along.values, ticks, strict=True))
     if _is_log(along):
         place.set_xscale("log")
     if len(ticks) <= 8:
-        place.set_xticks(ticks, [f"{value:.3g}" if along.is_numeric else value for value in at])
+        names = [f"{value:.3g}" if along.is_numeric else str(value) for value in at]
+        place.set_xticks(ticks, names)
         place.minorticks_off()
-    names = dict.fromkeys(policy["policy"] for point in points for policy in _policies(point))
-    for name in names:
-        _draw_policy(place, name, [(at[point.values[along.key]], point) for point in points])
+    policies = dict.fromkeys(policy["policy"] for point in points for policy in _policies(point))
+    for policy in policies:
+        _draw_policy(place, policy, [(at[point.values[along.key]], point) for point in points])
     missing = [at[point.values[along.key]] for point in points if point.document is None]
     if missing:
         place.plot(

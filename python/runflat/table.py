@@ -89,17 +89,24 @@ def stopping_note(document: Document) -> str:
 
 
 def difference_table(document: Document) -> Table:
-    """How much more goodput the policy of a row has than that of a column, in percentage points."""
-    names = [policy["policy"] for policy in document["policies"]]
-    table = _new_table("Goodput gained over")
+    """How much more goodput every policy has than the first one and the best one, in percentage
+    points on the same failures; result.json has all pairs."""
+    policies = document["policies"]
+    best = max(policies, key=lambda policy: float(policy["goodput"]["mean"]))["policy"]
+    gains = {(item["policy"], item["minus"]): (1, item) for item in document["differences"]}
+    gains |= {(item["minus"], item["policy"]): (-1, item) for item in document["differences"]}
+    table = _new_table("Goodput, in points more than")
     table.add_column("policy")
-    for name in names[:-1]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row, name in enumerate(names[1:], start=1):
-        differences = document["differences"][row * (row - 1) // 2 :][:row]
-        table.add_row(
-            name, *(interval(d["goodput"], d["goodput_ci95_half_width"]) for d in differences)
-        )
+    others = dict.fromkeys([policies[0]["policy"], best])
+    for other in others:
+        table.add_column(other, justify="right", no_wrap=True)
+    for policy in policies:
+        cells = []
+        for other in others:
+            sign, item = gains.get((policy["policy"], other), (0, None))
+            width = item and item["goodput_ci95_half_width"]
+            cells.append(interval(sign * item["goodput"], width) if item else "")
+        table.add_row(policy["policy"], *cells)
     return table
 
 

@@ -157,3 +157,23 @@ TEST_CASE("a loss curve is a function of its seed, and the same placements serve
   CHECK_THROWS_AS(mean_loss(PolicyKind::ntp, rates, domains_of(32), kGpus + 1, 1, 7),
                   InvalidArgument);
 }
+
+TEST_CASE("a failure of neighbours hits as many domains as one of a single GPU, but each harder",
+          "[planner][loss_curve]") {
+  PolicyRates rates = flat_rates(32, 8, 0.0);
+  for (std::size_t degree = 1; degree <= 32; ++degree) {
+    rates.reduced[degree].share = static_cast<double>(degree) / 32.0;
+  }
+  const auto loss = [&](PolicyKind policy, std::int64_t num_failed, std::int32_t neighbours) {
+    return mean_loss(policy, rates, domains_of(32), num_failed, 100, 7, neighbours);
+  };
+  CHECK(loss(PolicyKind::ntp, 33, 1) ==
+        mean_loss(PolicyKind::ntp, rates, domains_of(32), 33, 100, 7));
+  // 33 blocks of up to a domain are in nearly 33 domains: 5 replicas of 128 at least.
+  for (const std::int32_t neighbours : {1, 4, 32}) {
+    CHECK(loss(PolicyKind::dp_drop, 33, neighbours) == Approx(5.0 / 128.0).margin(0.004));
+  }
+  CHECK(loss(PolicyKind::ntp, 1, 4) == Approx(4.0 / 32.0 / 128.0));
+  CHECK(loss(PolicyKind::ntp, 1, 32) == Approx(1.0 / 128.0));
+  CHECK_THROWS_AS(loss(PolicyKind::ntp, 8193, 4), InvalidArgument);
+}

@@ -14,7 +14,7 @@ def power_rows() -> list[Row]:
 
     def speed(power: float) -> float:
         step = _core.replica_step(job, tp_size=30, sync_degree=30, num_microbatches=8, power=power)
-        return 1 / step["step_time_s"]
+        return 1 / float(step["step_time_s"])
 
     per_watt = {power: 100 * (speed(power) / speed(1.0) / power - 1) for power in (1.1, 1.2)}
     num_gpus = job.cluster.num_gpus
