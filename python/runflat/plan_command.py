@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from runflat import options
 from runflat._core import ParseError
 from runflat.api import plan
 from runflat.console import stdout_console
@@ -18,15 +19,12 @@ _MOST_GPUS = 1 << 24
 
 
 def plan_command(
-    scenario: Annotated[str, typer.Argument(help="A TOML file or the name of a shipped scenario.")],
+    scenario: options.Scenario,
     failed: Annotated[
         str, typer.Option(metavar="GPU,GPU...", help="GPUs that are down; 8-15 is a range.")
     ] = "",
     policy: Annotated[str, typer.Option(help="Recovery policy that decides.")] = "ntp",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the scenario."),
-    ] = None,
+    overrides: options.Overrides = None,
     output: Annotated[
         str | None, typer.Option("-o", metavar="FILE", help="Write the plan; - is stdout.")
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from runflat import options
 from runflat._core import ParseError, Plan
 from runflat.api import plan, step
 from runflat.console import stdout_console
@@ -26,10 +27,7 @@ def step_command(
     release: Annotated[
         str, typer.Option(help="Software release whose parameters price the step.")
     ] = "",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the scenario."),
-    ] = None,
+    overrides: options.Overrides = None,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the numbers; - is stdout.")
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from runflat import options
 from runflat._core import ParseError
 from runflat.api import MAX_TRIALS
 from runflat.campaign import sweep
@@ -17,35 +18,20 @@ from runflat.scenario_files import load_scenario
 
 
 def sweep_command(
-    scenario: Annotated[str, typer.Argument(help="A TOML file or the name of a shipped scenario.")],
+    scenario: options.Scenario,
     vary: Annotated[
         list[str],
         typer.Option(
             metavar="KEY=VALUES", help="An axis: a.b=8,16,32 or a.b=1:10:log:5 (from, to, steps)."
         ),
     ],
-    policies: Annotated[
-        str, typer.Option(help="Recovery policies to compare, as a,b; default: all.")
-    ] = "",
-    trials: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Simulated runs per point and policy.")
-    ] = 100,
-    until_ci: Annotated[
-        float | None,
-        typer.Option(
-            metavar="HALF_WIDTH",
-            help="More trials until every 95 % interval of goodput, as 0.001, is this narrow.",
-        ),
-    ] = None,
-    max_trials: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Where --until-ci gives up.")
-    ] = MAX_TRIALS,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same result.")] = 1,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the scenario."),
-    ] = None,
-    threads: Annotated[int, typer.Option(min=0, max=1024, help="0: all cores.")] = 0,
+    policies: options.Policies = "",
+    trials: options.Trials = 100,
+    until_ci: options.UntilCi = None,
+    max_trials: options.MaxTrials = MAX_TRIALS,
+    seed: options.Seed = 1,
+    overrides: options.Overrides = None,
+    threads: options.Threads = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for sweep.csv, sweep.parquet and figures.")
     ] = None,
@@ -60,7 +46,7 @@ def sweep_command(
         found = sweep(
             load_scenario(scenario, overrides or []),
             vary,
-            policies=[name.strip() for name in policies.split(",")] if policies else [],
+            policies=options.names(policies),
             trials=trials,
             until_ci=until_ci,
             max_trials=max_trials,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from runflat import options
 from runflat.api import MAX_TRIALS, what_if
 from runflat.console import stdout_console
 from runflat.outputs import write_text
@@ -17,32 +18,17 @@ from runflat.scenario_files import load_scenario
 
 
 def whatif_command(
-    scenario: Annotated[str, typer.Argument(help="A TOML file or the name of a shipped scenario.")],
-    policies: Annotated[
-        str, typer.Option(help="Recovery policies to compare, as a,b; default: all.")
-    ] = "",
-    trials: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Simulated runs per policy.")
-    ] = 100,
-    until_ci: Annotated[
-        float | None,
-        typer.Option(
-            metavar="HALF_WIDTH",
-            help="More trials until every 95 % interval of goodput, as 0.001, is this narrow.",
-        ),
-    ] = None,
-    max_trials: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Where --until-ci gives up.")
-    ] = MAX_TRIALS,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same result.")] = 1,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the scenario."),
-    ] = None,
+    scenario: options.Scenario,
+    policies: options.Policies = "",
+    trials: options.Trials = 100,
+    until_ci: options.UntilCi = None,
+    max_trials: options.MaxTrials = MAX_TRIALS,
+    seed: options.Seed = 1,
+    overrides: options.Overrides = None,
     trace: Annotated[
         Path | None, typer.Option(help="Replay the dated faults of this CSV file.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, max=1024, help="0: all cores.")] = 0,
+    threads: options.Threads = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for result.json, figures and report.html.")
     ] = None,
@@ -52,11 +38,10 @@ def whatif_command(
 ) -> None:
     """What does the job lose under each recovery policy, and how many spares does it need?"""
     loaded = load_scenario(scenario, overrides or [])
-    names = [name.strip() for name in policies.split(",")] if policies else []
     with progress_on_stderr("simulating") as progress:
         result = what_if(
             loaded,
-            policies=names,
+            policies=options.names(policies),
             trials=trials,
             until_ci=until_ci,
             max_trials=max_trials,
