@@ -74,7 +74,13 @@ def test_overrides_change_the_scenario() -> None:
 
 def test_every_shipped_scenario_is_read() -> None:
     names = set(runflat.shipped_scenarios())
-    assert names == {"llama3-405b-h100", "ntp-paper-b200", "small", "trace-3k-h100"}
+    assert names == {
+        "llama3-405b-h100",
+        "ntp-paper-b200",
+        "ntp-paper-prototype",
+        "small",
+        "trace-3k-h100",
+    }
     for name in names:
         assert runflat.load_scenario(name).name == name
 
