@@ -42,8 +42,7 @@ Holdings wanted_by(const Plan& plan) {
     const auto add = [&](const ParamSpec& param, std::int64_t layer) {
       const std::int64_t num_units = param.over_tp ? param.over_tp->num_units : 1;
       const bool may_replicate = !param.over_tp || param.over_tp->kind == UnitKind::kv_group;
-      const auto maps =
-          make_shard_maps(num_units, tp, layout.sync_degree(at.pp), may_replicate);
+      const auto maps = make_shard_maps(num_units, tp, layout.sync_degree(at.pp), may_replicate);
       const std::int64_t experts = param.over_ep ? param.over_ep->num_units / sizes.ep : 0;
       for (const UnitRange& range : maps->compute.ranges_of(at.tp)) {
         for (std::int64_t unit = range.first; unit < range.first + range.num; ++unit) {

@@ -64,11 +64,11 @@ TEST_CASE("95 of 100 intervals of five normal values hold the mean", "[planner][
 TEST_CASE("a stop rule asks for the trials that the law of the square root needs",
           "[planner][confidence]") {
   const StopRule rule{.half_width = 0.01, .max_trials = 1000};
-  CHECK(trials_wanted(rule, 100, 0.01) == 100);    // narrow enough
-  CHECK(trials_wanted(rule, 100, 0.012) == 144);   // (0.012 / 0.01)^2 = 1.44
-  CHECK(trials_wanted(rule, 100, 0.5) == 200);     // no more than twice as many at once
-  CHECK(trials_wanted(rule, 600, 0.5) == 1000);    // no more than allowed
-  CHECK(trials_wanted(rule, 1000, 0.5) == 1000);   // gives up
+  CHECK(trials_wanted(rule, 100, 0.01) == 100);   // narrow enough
+  CHECK(trials_wanted(rule, 100, 0.012) == 144);  // (0.012 / 0.01)^2 = 1.44
+  CHECK(trials_wanted(rule, 100, 0.5) == 200);    // no more than twice as many at once
+  CHECK(trials_wanted(rule, 600, 0.5) == 1000);   // no more than allowed
+  CHECK(trials_wanted(rule, 1000, 0.5) == 1000);  // gives up
   CHECK(trials_wanted(rule, 1, std::nullopt) == 2);
   CHECK(trials_wanted(rule, 100, 0.0100001) == 101);  // always goes on
 }
