@@ -7,6 +7,7 @@
 #include "sim/span_reader.hpp"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fmt/format.h>
 #include <limits>
@@ -81,7 +82,8 @@ FailureClass read_failure_class(const Reader& place,
     result.repair = *common_repair;
   }
   result.detection = read_or(in, "detection", Detection::crash, [](const Reader& value) {
-    return static_cast<Detection>(value.choice({"crash", "hang"}));
+    constexpr std::array kKinds = {Detection::crash, Detection::hang, Detection::timeout};
+    return kKinds[value.choice({"crash", "hang", "timeout"})];
   });
   read_processes(in, result);
   in.finish();

@@ -98,7 +98,7 @@ struct FailureModel {
 ///   repair = {kind = "lognormal", ...}  read_distribution(); else the table's own `repair`; a
 ///   `job`
 ///                                       fault is down no longer than it takes to restart
-///   detection = "crash"                 optional, crash | hang
+///   detection = "crash"                 optional, crash | hang | timeout
 /// and, all optional, with the laws of sim/failure_process.hpp and FailureClass:
 ///   batches = {sizes = [467, 24, 6], within_seconds = 60}
 ///   refault = {probability = 0.3, delay = {...}}

@@ -71,6 +71,8 @@ std::string_view to_string(Detection detection) {
       return "hang";
     case Detection::planned:
       return "planned";
+    case Detection::timeout:
+      return "timeout";
   }
   return "";
 }

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -13,10 +14,11 @@ namespace runflat::sim {
 /// What one fault takes down together. `job` is a software fault: the job stops, no hardware is
 /// down.
 enum class BlastRadius : std::uint8_t { gpu, node, domain, job };
+inline constexpr std::size_t kNumBlastRadii = 4;
 
-/// How a fault shows: the process dies, or it hangs until somebody's patience ends; planned work is
-/// announced, so the job can get ready.
-enum class Detection : std::uint8_t { crash, hang, planned };
+/// How a fault shows: the process dies, or it hangs until somebody's patience ends: a watchdog's,
+/// or only the collectives' own timeout; planned work is announced, so the job can get ready.
+enum class Detection : std::uint8_t { crash, hang, planned, timeout };
 
 /// What a component that is slow, not down, has less of.
 enum class Resource : std::uint8_t { compute, network };

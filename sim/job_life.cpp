@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "sim/census_cache.hpp"
+#include "sim/checkpoint_interval.hpp"
 #include "sim/event_queue.hpp"
 #include "sim/progress.hpp"
 
@@ -12,9 +13,12 @@ namespace {
 
 enum class Mode : std::uint8_t { running, detecting, recovering, waiting };
 
-/// A fault is repaired (`fault` set), or a phase of a recovery ends.
+/// A fault is repaired (`fault` set), a straggler's time begins or ends (`slowdown` set), or a
+/// phase of a recovery ends.
 struct Event {
   const Fault* fault = nullptr;
+  const Slowdown* slowdown = nullptr;
+  bool begins = false;
   std::int32_t generation = 0;
 };
 
@@ -33,7 +37,16 @@ class JobLife {
         num_job_gpus_(static_cast<std::int64_t>(job.sites.num_job_sites) * job.sites.tp),
         pool_(job.sites),
         progress_(job.checkpoint, job.step_time),
-        faults_(faults.faults) {
+        stragglers_(job.sites.cluster, job.step_shares),
+        faults_(faults.faults),
+        slowdowns_(faults.slowdowns) {
+    SimTime longest_silence{};
+    for (const Fault& fault : faults_) {
+      longest_silence = std::max<SimTime>(longest_silence, fault.silent_for);
+    }
+    progress_.remember(longest_silence);
+    mean_gap_ = job_.checkpoint.first_mean_gap;
+    schedule_slowdown();
     while (next_fault_ < faults_.size() && faults_[next_fault_].begin < SimTime::zero()) {
       warm_up(faults_[next_fault_++]);
     }
@@ -61,9 +74,10 @@ class JobLife {
   }
 
  private:
-  [[nodiscard]] bool is_owned(const Fault& fault) const {
-    return fault.blast_radius == BlastRadius::job ||
-           fault.component < job_.sites.cluster.num_components(fault.blast_radius);
+  template <typename Hit>
+  [[nodiscard]] bool is_owned(const Hit& hit) const {
+    return hit.blast_radius == BlastRadius::job ||
+           hit.component < job_.sites.cluster.num_components(hit.blast_radius);
   }
 
   /// Down from the start.
@@ -87,8 +101,31 @@ class JobLife {
     }
   }
 
+  /// The next one begins; those that began before the job are there from the start.
+  void schedule_slowdown() {
+    if (next_slowdown_ < slowdowns_.size() && slowdowns_[next_slowdown_].begin < duration_) {
+      const Slowdown& slowdown = slowdowns_[next_slowdown_++];
+      events_.push(std::max(slowdown.begin, SimTime::zero()),
+                   {.slowdown = &slowdown, .begins = true});
+    }
+  }
+
+  void change_pace(const Event& event) {
+    if (!event.begins) {
+      stragglers_.end(*event.slowdown);
+      return;
+    }
+    if (is_owned(*event.slowdown) && event.slowdown->end > now_) {
+      stragglers_.begin(*event.slowdown);
+      events_.push(event.slowdown->end, {.slowdown = event.slowdown});
+    }
+    schedule_slowdown();
+  }
+
   void handle(const Event& event) {
-    if (event.fault == nullptr) {
+    if (event.slowdown != nullptr) {
+      change_pace(event);
+    } else if (event.fault == nullptr) {
       if (event.generation == generation_) {
         next_phase();
       }
@@ -110,28 +147,86 @@ class JobLife {
     const bool hit_active = pool_.fail(fault);
     schedule_repair(fault);
     measure_spares();
-    adopt(replan());
     if (hit_active && mode_ != Mode::waiting) {
+      adopt(replan());
       interrupt(fault, Change::hardware_fault);
-    } else if (standing_.throughput <= 0.0 && mode_ != Mode::waiting) {
+    } else {
+      lose_reserve();
+    }
+  }
+
+  /// Hardware was lost that played no role.
+  void lose_reserve() {
+    const Operation& next = replan();
+    const bool is_another = next.variant != standing_.variant || is_faster(next);
+    if (mode_ == Mode::running && is_another && next.throughput > 0.0) {
+      is_up_to_date_ = false;
+      improve();
+      return;
+    }
+    adopt(next);
+    if (standing_.throughput <= 0.0 && mode_ != Mode::waiting) {
       enter(Mode::waiting);
     }
   }
 
   void interrupt(const Fault& fault, Change change) {
     ++outcome_.num_interruptions;
-    if (job_.cost_of(change, standing_.variant).rolls_back) {
-      progress_.roll_back(outcome_.ledger);
-    } else {
-      progress_.drop_step(outcome_.ledger);
-    }
+    pause_ = lose_work(fault, job_.cost_of(change, standing_.variant));
     if (standing_.throughput <= 0.0) {
       enter(Mode::waiting);
       return;
     }
-    change_ = change;
     enter(Mode::detecting);
-    end_phase_after(fault.detection == Detection::crash ? job_.detect_crash : job_.detect_hang);
+    end_phase_after(detection_time(fault.detection));
+  }
+
+  /// Returns the pause that follows.
+  [[nodiscard]] SimTime lose_work(const Fault& fault, const ChangeCost& cost) {
+    if (fault.detection == Detection::planned) {
+      return cost.pause + (cost.rolls_back ? job_.checkpoint.cost : SimTime::zero());
+    }
+    if (fault.silent_for.count() > 0) {
+      progress_.roll_back_before(fault.silent_for, outcome_.ledger);
+      return std::max(cost.pause, job_.cost_of(Change::software_fault).pause);
+    }
+    if (!cost.rolls_back) {
+      progress_.drop_step(outcome_.ledger);
+      return cost.pause;
+    }
+    if (job_.checkpoint.survives_in_memory(fault.blast_radius)) {
+      progress_.roll_back_to_snapshot(outcome_.ledger);
+      return cost.pause_from_memory;
+    }
+    progress_.roll_back(outcome_.ledger);
+    adapt_interval();
+    return cost.pause;
+  }
+
+  /// Follows the mean time between roll-backs.
+  void adapt_interval() {
+    if (mean_gap_.count() == 0) {
+      return;
+    }
+    mean_gap_ = std::max(mean_gap_ + (now_ - last_roll_back_ - mean_gap_) / 8, SimTime{1});
+    last_roll_back_ = now_;
+    const Seconds cost = std::max(to_seconds(job_.checkpoint.cost), Seconds{1e-3});
+    const SimTime young = to_sim_time(young_interval(cost, to_seconds(mean_gap_)));
+    progress_.set_interval(std::clamp(young, SimTime{1}, job_.checkpoint.interval));
+  }
+
+  [[nodiscard]] SimTime detection_time(Detection detection) const {
+    switch (detection) {
+      case Detection::crash:
+        return job_.detect_crash;
+      case Detection::hang:
+        return job_.detect_hang;
+      case Detection::timeout:
+        return job_.detect_timeout;
+      case Detection::planned:
+        return SimTime::zero();
+    }
+    return SimTime::zero();
   }
 
   void repaired() {
@@ -145,32 +240,51 @@ class JobLife {
     }
   }
 
+  [[nodiscard]] bool is_faster(const Operation& next) const {
+    constexpr double kNoise = 1e-9;
+    return next.throughput > standing_.throughput + kNoise;
+  }
+
+  /// Whether a faster operation makes up for the pause before the next failure comes.
+  [[nodiscard]] bool pays(const Operation& next) const {
+    if (job_.rejoin_horizon == kNever) {
+      return true;
+    }
+    const SimTime left = job_.rejoin_horizon - job_.cost_of(Change::rejoin, next.variant).pause;
+    return next.throughput * static_cast<double>(left.count()) >
+           standing_.throughput * static_cast<double>(job_.rejoin_horizon.count());
+  }
+
   /// Takes an operation that is no worse than the present one; a faster one costs a rejoin.
   void improve() {
     if (is_up_to_date_) {
       return;
     }
     const Operation& next = replan();
-    constexpr double kNoise = 1e-9;
-    const bool faster = next.throughput > standing_.throughput + kNoise;
-    if (next.throughput >= standing_.throughput) {
+    if (is_faster(next)) {
+      if (pays(next)) {
+        adopt(next);
+        ++outcome_.num_rejoins;
+        recover(Change::rejoin);
+      }
+    } else if (next.throughput >= standing_.throughput && next.variant == standing_.variant) {
       adopt(next);
-    }
-    if (faster) {
-      ++outcome_.num_rejoins;
-      recover(Change::rejoin);
     }
   }
 
   void recover(Change change) {
-    change_ = change;
+    pause_ = job_.cost_of(change, standing_.variant).pause;
+    pause();
+  }
+
+  void pause() {
     enter(Mode::recovering);
-    end_phase_after(job_.cost_of(change, standing_.variant).pause);
+    end_phase_after(pause_);
   }
 
   void next_phase() {
     if (mode_ == Mode::detecting) {
-      recover(change_);
+      pause();
     } else if (mode_ == Mode::recovering) {
       enter(Mode::running);
       improve();
@@ -211,8 +325,9 @@ class JobLife {
 
   void charge(SimTime span) {
     const std::int64_t failed = pool_.num_failed_gpus();
-    const std::int64_t spare = standing_.num_spare_sites * job_.sites.tp;
     const std::int64_t active = pool_.num_active_gpus();
+    const std::int64_t spare =
+        std::min(standing_.num_spare_sites * job_.sites.tp, pool_.num_gpus() - failed - active);
     GpuTimeLedger& ledger = outcome_.ledger;
     ledger.add(Cause::failed, failed, span);
     ledger.add(Cause::spare, spare, span);
@@ -220,7 +335,8 @@ class JobLife {
     switch (mode_) {
       case Mode::running:
         ledger.add(Cause::idle, rest - active, span);
-        progress_.run(span, standing_.throughput, active, num_job_gpus_, ledger);
+        progress_.run(
+            span, standing_.throughput * stragglers_.pace(pool_), active, num_job_gpus_, ledger);
         up_ += span;
         break;
       case Mode::detecting:
@@ -232,6 +348,9 @@ class JobLife {
       case Mode::waiting:
         ledger.add(Cause::waiting, rest, span);
         break;
+    }
+    if (mode_ != Mode::running) {
+      progress_.wait(span);
     }
     auto& time = outcome_.time_by_spares_needed;
     if (time.size() <= static_cast<std::size_t>(spares_needed_)) {
@@ -260,15 +379,20 @@ class JobLife {
   std::int64_t num_job_gpus_;
   SitePool pool_;
   Progress progress_;
+  Stragglers stragglers_;
   const std::vector<Fault>& faults_;
   std::size_t next_fault_ = 0;
+  const std::vector<Slowdown>& slowdowns_;
+  std::size_t next_slowdown_ = 0;
   EventQueue<Event> events_;
   CensusCache<Operation> operations_;
   CensusCache<std::int64_t> needs_;
   Standing standing_;
   bool is_up_to_date_ = false;  // the present operation was made for the present census
   Mode mode_ = Mode::running;
-  Change change_ = Change::resume;
+  SimTime pause_{};  // after the detection that is under way
+  SimTime mean_gap_{};
+  SimTime last_roll_back_{};
   std::int32_t generation_ = 0;
   std::int64_t spares_needed_ = 0;
   SimTime now_{};

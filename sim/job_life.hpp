@@ -4,6 +4,7 @@
 #include "sim/ledger.hpp"
 #include "sim/operation.hpp"
 #include "sim/site_pool.hpp"
+#include "sim/stragglers.hpp"
 
 #include <array>
 #include <cstdint>
@@ -25,12 +26,27 @@ inline constexpr std::size_t kNumChanges = 4;
 struct ChangeCost {
   SimTime pause{};
   bool rolls_back = false;
+  SimTime pause_from_memory{};  ///< where a snapshot in memory survived
 };
 
-/// Blocking checkpoints: train for `interval`, then stop for `cost`.
+/// Checkpoints: train for `interval`, then stop for `cost` while a snapshot is taken. Every so many
+/// snapshots one goes on to storage, which takes `background` of training time. Until it is there a
+/// roll-back goes to the one before. An interval too short to store in time is lengthened.
+/// Synchronous: no background. Asynchronous: background. In memory: snapshots themselves survive.
 struct CheckpointSchedule {
   SimTime interval = kNever;
   SimTime cost{};
+  SimTime background{};
+  std::int64_t snapshots_per_stored = 1;
+  std::array<bool, kNumBlastRadii> survives{};  ///< snapshots in memory, by what a fault takes down
+  /// Not zero: the interval follows Young's rule for the mean time M between roll-backs as it
+  /// shows, starting from this one: each gap g moves M by (g - M) / 8. Never longer than
+  /// `interval`.
+  SimTime first_mean_gap{};
+
+  [[nodiscard]] bool survives_in_memory(BlastRadius radius) const {
+    return survives[static_cast<std::size_t>(radius)];
+  }
 };
 
 /// One job under one recovery policy.
@@ -42,6 +58,10 @@ struct JobSpec {
   std::vector<std::array<ChangeCost, kNumChanges>> variant_costs{};  ///< if any: of every variant
   SimTime detect_crash{};
   SimTime detect_hang{};
+  SimTime detect_timeout{};
+  /// Mean time to the next failure. A rejoin must win back its pause in this time. kNever: always.
+  SimTime rejoin_horizon = kNever;
+  StepShares step_shares{};  ///< what stragglers stretch
   Replanner replan{};
   /// Spare sites that the full batch would need on a census of the job's own sites.
   std::function<std::int64_t(const SiteCensus&)> spares_needed{};
@@ -70,7 +90,9 @@ struct JobOutcome {
 
 /// Lives through `faults.duration`. Faults outside `job.sites` are ignored, so that policies that
 /// own different numbers of spares share a timeline. Work of a reduced operation counts by its
-/// throughput. A function of its arguments only.
+/// throughput. Planned work costs no detection and no work, but a checkpoint before a roll-back.
+/// Corruption that was silent loses all work since the last good checkpoint, under every policy.
+/// The slowest active component sets the pace. A function of its arguments only.
 [[nodiscard]] JobOutcome simulate_job(const JobSpec& job, const FaultTimeline& faults);
 
 }  // namespace runflat::sim

@@ -6,30 +6,49 @@
 #include <cmath>
 
 namespace runflat::sim {
+namespace {
+
+constexpr SimTime kLongest{std::int64_t{1} << 60};
+
+/// A checkpoint is in storage before the next one is taken.
+CheckpointSchedule checked(CheckpointSchedule checkpoint) {
+  require(checkpoint.interval.count() > 0 && checkpoint.cost.count() >= 0,
+          "a checkpoint interval must be positive");
+  require(checkpoint.background.count() >= 0 && checkpoint.snapshots_per_stored >= 1,
+          "a checkpoint takes time to store, and every so many are stored");
+  checkpoint.interval = std::min(checkpoint.interval, kLongest / checkpoint.snapshots_per_stored);
+  const SimTime shortest = checkpoint.background / checkpoint.snapshots_per_stored;
+  checkpoint.interval = std::max(checkpoint.interval, shortest + SimTime{1} - checkpoint.cost);
+  return checkpoint;
+}
+
+}  // namespace
 
 Progress::Progress(const CheckpointSchedule& checkpoint, SimTime step_time)
-    : interval_(std::min(checkpoint.interval, SimTime{std::int64_t{1} << 60})),
-      cost_(checkpoint.cost),
-      step_time_(step_time) {
-  require(interval_.count() > 0 && cost_.count() >= 0, "a checkpoint interval must be positive");
+    : checkpoint_(checked(checkpoint)), step_time_(step_time) {
   require(step_time_.count() > 0, "a step takes time");
 }
 
-Progress::AtRisk Progress::sum(const AtRisk& a, const AtRisk& b) {
+Progress::Amount Progress::sum(const Amount& a, const Amount& b) {
   return {
       .work = a.work + b.work, .useful = a.useful + b.useful, .degraded = a.degraded + b.degraded};
 }
 
-Progress::AtRisk Progress::least(const AtRisk& a, const AtRisk& b) {
+Progress::Amount Progress::difference(const Amount& a, const Amount& b) {
+  return {
+      .work = a.work - b.work, .useful = a.useful - b.useful, .degraded = a.degraded - b.degraded};
+}
+
+Progress::Amount Progress::least(const Amount& a, const Amount& b) {
   return {.work = std::min(a.work, b.work),
           .useful = std::min(a.useful, b.useful),
           .degraded = std::min(a.degraded, b.degraded)};
 }
 
-Progress::AtRisk Progress::spent(SimTime training,
+Progress::Amount Progress::spent(SimTime training,
                                  double throughput,
                                  std::int64_t num_active,
-                                 std::int64_t num_job_gpus) const {
+                                 std::int64_t num_job_gpus) {
   const std::int64_t gpu_ms = training.count() * num_active;
   const double full = throughput * static_cast<double>(num_job_gpus * training.count());
   const std::int64_t useful = std::min(gpu_ms, static_cast<std::int64_t>(std::llround(full)));
@@ -38,55 +57,132 @@ Progress::AtRisk Progress::spent(SimTime training,
           .degraded = gpu_ms - useful};
 }
 
+SimTime Progress::training_in(SimTime span) const {
+  const SimTime cycle = checkpoint_.interval + checkpoint_.cost;
+  return span / cycle * checkpoint_.interval + std::min(span % cycle, checkpoint_.interval);
+}
+
 void Progress::run(SimTime span,
                    double throughput,
                    std::int64_t num_active,
                    std::int64_t num_job_gpus,
                    GpuTimeLedger& ledger) {
-  const SimTime cycle = interval_ + cost_;
-  const SimTime end = in_cycle_ + span;
-  const std::int64_t num_checkpoints = end / cycle;
-  const SimTime next_in_cycle = end % cycle;
-  const SimTime trained_before = std::min(in_cycle_, interval_);
-  const SimTime trained_after = std::min(next_in_cycle, interval_);
-  const SimTime training = num_checkpoints * interval_ + trained_after - trained_before;
-  const AtRisk now = spent(training, throughput, num_active, num_job_gpus);
+  const SimTime cycle = checkpoint_.interval + checkpoint_.cost;
+  const SimTime period = cycle * checkpoint_.snapshots_per_stored;
+  const SimTime end = in_period_ + span;
+  const SimTime training = training_in(end) - training_in(in_period_);
+  const auto amount = [&](SimTime trained) {
+    return spent(trained, throughput, num_active, num_job_gpus);
+  };
+  const Amount now = amount(training);
   ledger.add(Cause::checkpoint, num_active, span - training);
   ledger.add_gpu_ms(Cause::useful, now.useful);
   ledger.add_gpu_ms(Cause::degraded, now.degraded);
-  kept_ += now.work;
+
+  const std::int64_t num_stored = end / period;
+  if (remembered_.count() > 0) {
+    const SimTime oldest = now_ + span - remembered_;
+    const SimTime first_end = now_ + period - in_period_;  // of the period that is running
+    const std::int64_t num_old = oldest > first_end ? (oldest - first_end) / period : 0;
+    const std::int64_t skipped = std::clamp<std::int64_t>(num_old - 1, 0, num_stored);
+    for (std::int64_t i = skipped; i < num_stored; ++i) {
+      const SimTime trained = training_in((i + 1) * period) - training_in(in_period_);
+      marks_.push_back({.time = first_end + i * period, .kept = sum(kept_, amount(trained))});
+    }
+    forget_before(oldest);
+  }
+  const auto since = [&](SimTime last) { return least(amount(last), now); };
   const bool ends_step = in_step_ + training >= step_time_;
-  in_cycle_ = next_in_cycle;
+  const bool ends_cycle = end / cycle > in_period_ / cycle;
+  const Amount stored_before = since_stored_;
+  in_period_ = end % period;
   in_step_ = (in_step_ + training) % step_time_;
-  const auto since = [&](SimTime last) {
-    return least(spent(last, throughput, num_active, num_job_gpus), now);
-  };
-  unsaved_ = num_checkpoints > 0 ? since(trained_after) : sum(unsaved_, now);
   in_flight_ = ends_step ? since(in_step_) : sum(in_flight_, now);
+  since_snapshot_ = ends_cycle ? since(training_in(in_period_ % cycle)) : sum(since_snapshot_, now);
+  if (num_stored > 0) {
+    since_stored_ = since(training_in(in_period_));
+    const Amount rest = difference(now, since_stored_);
+    in_transit_ =
+        num_stored == 1 ? sum(stored_before, rest) : least(amount(training_in(period)), rest);
+  } else {
+    since_stored_ = sum(stored_before, now);
+  }
+  if (in_period_ >= checkpoint_.background) {
+    in_transit_ = {};
+  }
+  kept_ = sum(kept_, now);
+  now_ += span;
 }
 
-void Progress::lose(const AtRisk& amount, GpuTimeLedger& ledger) {
-  kept_ -= amount.work;
+void Progress::lose(const Amount& amount, GpuTimeLedger& ledger) {
+  kept_ = difference(kept_, amount);
   ledger.move_gpu_ms(Cause::useful, Cause::lost_work, amount.useful);
   ledger.move_gpu_ms(Cause::degraded, Cause::lost_work, amount.degraded);
 }
 
-void Progress::roll_back(GpuTimeLedger& ledger) {
-  lose(unsaved_, ledger);
-  unsaved_ = {};
+void Progress::restart_cycle() {
   in_flight_ = {};
-  in_cycle_ = SimTime::zero();
   in_step_ = SimTime::zero();
+  since_snapshot_ = {};
+}
+
+void Progress::roll_back(GpuTimeLedger& ledger) {
+  lose(sum(since_stored_, in_transit_), ledger);
+  restart_cycle();
+  if (!marks_.empty() && in_transit_.useful + in_transit_.degraded > 0) {
+    marks_.pop_back();  // it was on its way
+  }
+  since_stored_ = {};
+  in_transit_ = {};
+  in_period_ = SimTime::zero();
+}
+
+void Progress::roll_back_to_snapshot(GpuTimeLedger& ledger) {
+  lose(since_snapshot_, ledger);
+  since_stored_ = difference(since_stored_, since_snapshot_);
+  restart_cycle();
+  in_period_ -= in_period_ % (checkpoint_.interval + checkpoint_.cost);
+}
+
+void Progress::roll_back_before(SimTime age, GpuTimeLedger& ledger) {
+  require(age <= remembered_, "a checkpoint of that age is not remembered");
+  roll_back(ledger);
+  while (!marks_.empty() && marks_.back().time > now_ - age) {
+    marks_.pop_back();
+  }
+  const Amount before = marks_.empty() ? Amount{} : marks_.back().kept;
+  const Amount worthless = difference(kept_, before);
+  lose({.work = std::max(0.0, worthless.work),
+        .useful = std::max<std::int64_t>(0, worthless.useful),
+        .degraded = std::max<std::int64_t>(0, worthless.degraded)},
+       ledger);
 }
 
 void Progress::drop_step(GpuTimeLedger& ledger) {
-  const AtRisk step = least(in_flight_, unsaved_);
+  const Amount step = least(in_flight_, since_snapshot_);
   lose(step, ledger);
-  unsaved_.work -= step.work;
-  unsaved_.useful -= step.useful;
-  unsaved_.degraded -= step.degraded;
+  since_snapshot_ = difference(since_snapshot_, step);
+  since_stored_ = difference(since_stored_, step);
   in_flight_ = {};
   in_step_ = SimTime::zero();
+}
+
+void Progress::remember(SimTime age) {
+  remembered_ = std::max(remembered_, age);
+}
+
+void Progress::set_interval(SimTime interval) {
+  require(in_period_ == SimTime::zero(), "an interval starts with a checkpoint");
+  checkpoint_.interval = interval;
+  checkpoint_ = checked(checkpoint_);
+}
+
+/// Keeps the latest one before `time` too, which is the one to return to, and one in case that is
+/// still on its way.
+void Progress::forget_before(SimTime time) {
+  while (marks_.size() > 2 && marks_[1].time <= time) {
+    marks_.pop_front();
+  }
 }
 
 }  // namespace runflat::sim

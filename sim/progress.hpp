@@ -2,6 +2,8 @@
 
 #include "sim/job_life.hpp"
 
+#include <deque>
+
 namespace runflat::sim {
 
 /// The training clock of one job: work done, kept, and at risk since the last checkpoint. Charges
@@ -16,38 +18,65 @@ class Progress {
            std::int64_t num_active,
            std::int64_t num_job_gpus,
            GpuTimeLedger& ledger);
-  /// Loses everything since the last checkpoint, which becomes the present state.
+  /// Time passes without training; matters for roll_back_before only.
+  void wait(SimTime span) { now_ += span; }
+
+  /// Loses everything since the last checkpoint in storage, which becomes the present state.
   void roll_back(GpuTimeLedger& ledger);
+  /// Loses everything since the last snapshot, in memory or in storage.
+  void roll_back_to_snapshot(GpuTimeLedger& ledger);
+  /// Loses everything since the last checkpoint in storage that is at least `age` old; to the start
+  /// of the job where there is none. `age` must not exceed what remember() was told.
+  void roll_back_before(SimTime age, GpuTimeLedger& ledger);
   /// Loses the step in flight.
   void drop_step(GpuTimeLedger& ledger);
 
+  /// From now on checkpoints as old as `age` can be returned to.
+  void remember(SimTime age);
+  /// Another interval, from the present state on. Only right after a roll-back.
+  void set_interval(SimTime interval);
+
   /// Kept work in milliseconds of the healthy job.
-  [[nodiscard]] double kept_work() const { return kept_; }
+  [[nodiscard]] double kept_work() const { return kept_.work; }
 
  private:
-  /// GPU time and work that can still be lost.
-  struct AtRisk {
+  /// GPU time and work.
+  struct Amount {
     double work = 0.0;
     std::int64_t useful = 0;
     std::int64_t degraded = 0;
   };
+  /// A checkpoint in storage: when the state was taken, and all that was kept by then.
+  struct Mark {
+    SimTime time{};
+    Amount kept;
+  };
 
-  [[nodiscard]] static AtRisk sum(const AtRisk& a, const AtRisk& b);
-  [[nodiscard]] static AtRisk least(const AtRisk& a, const AtRisk& b);
-  [[nodiscard]] AtRisk spent(SimTime training,
-                             double throughput,
-                             std::int64_t num_active,
-                             std::int64_t num_job_gpus) const;
-  void lose(const AtRisk& amount, GpuTimeLedger& ledger);
+  [[nodiscard]] static Amount sum(const Amount& a, const Amount& b);
+  [[nodiscard]] static Amount difference(const Amount& a, const Amount& b);
+  [[nodiscard]] static Amount least(const Amount& a, const Amount& b);
+  [[nodiscard]] static Amount spent(SimTime training,
+                                    double throughput,
+                                    std::int64_t num_active,
+                                    std::int64_t num_job_gpus);
+  /// Training in the first `span` of a period that starts with a checkpoint.
+  [[nodiscard]] SimTime training_in(SimTime span) const;
+  void lose(const Amount& amount, GpuTimeLedger& ledger);
+  void restart_cycle();
+  void forget_before(SimTime time);
 
-  SimTime interval_;
-  SimTime cost_;
+  CheckpointSchedule checkpoint_;
   SimTime step_time_;
-  SimTime in_cycle_{};  // since the end of the last checkpoint
+  SimTime now_{};
+  SimTime in_period_{};  // since the last snapshot that goes on to storage
   SimTime in_step_{};
-  double kept_ = 0.0;
-  AtRisk unsaved_;
-  AtRisk in_flight_;  // the part of a step that is not finished
+  Amount kept_;
+  Amount since_snapshot_;
+  Amount since_stored_;  // since the last snapshot that goes on to storage
+  Amount in_transit_;    // between that one and the one before, while it is on its way
+  Amount in_flight_;     // the part of a step that is not finished
+  SimTime remembered_{};
+  std::deque<Mark> marks_;  // by time
 };
 
 }  // namespace runflat::sim

@@ -43,6 +43,8 @@ class SitePool {
   /// Gives the sites their roles; `operation` was made for the present census().
   void apply(const Operation& operation);
 
+  /// Whether one of these GPUs, of those that are up, is active.
+  [[nodiscard]] bool hits_active(ComponentRange gpus) const;
   /// GPUs that a site lacks, 0 to tp.
   [[nodiscard]] std::int32_t num_lost(std::int32_t site) const {
     return lost_[static_cast<std::size_t>(site)];
@@ -65,7 +67,6 @@ class SitePool {
   void demote_full_sites(std::int64_t num);
   [[nodiscard]] std::int32_t num_lost_now(std::int32_t site) const;
   [[nodiscard]] std::int32_t degree_of(std::int32_t site) const;
-  [[nodiscard]] bool hits_active(ComponentRange gpus) const;
 
   SiteShape shape_;
   std::vector<std::uint16_t> down_;     // faults that hold each GPU down

@@ -24,7 +24,8 @@ namespace {
 constexpr double kMostDays = 1e6;
 constexpr std::array kRadii{
     BlastRadius::gpu, BlastRadius::node, BlastRadius::domain, BlastRadius::job};
-constexpr std::array kDetections{Detection::crash, Detection::hang, Detection::planned};
+constexpr std::array kDetections{
+    Detection::crash, Detection::hang, Detection::planned, Detection::timeout};
 constexpr std::array kResources{Resource::compute, Resource::network};
 
 /// Which field of a row holds what.

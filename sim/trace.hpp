@@ -27,7 +27,7 @@ struct FaultTrace {
 ///   component           the number of that GPU, node or domain (0 for a job)
 ///   class               optional, what failed
 ///   level               optional, what kind of thing failed; a class is then called `level/class`
-///   detection           optional, crash (where empty) | hang | planned
+///   detection           optional, crash (where empty) | hang | planned | timeout
 ///   silent_seconds      optional, for how long before start_day the state was corrupt, in whole
 ///                       seconds (empty: 0)
 ///   speed               optional, of a component that is slow and not down, between 0 and 1

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 using namespace runflat;
@@ -135,4 +136,155 @@ TEST_CASE("progress without checkpoints rolls back to the start, and steps take 
   CHECK_THROWS_AS(Progress({.interval = SimTime{1}, .cost = SimTime{-1}}, SimTime{7}),
                   InvalidArgument);
   CHECK_THROWS_AS(Progress({}, SimTime{0}), InvalidArgument);
+}
+
+namespace {
+
+/// Snapshots that go on to storage in the background, one millisecond after the other. All GPUs
+/// always train.
+class SlowCheckpoints {
+ public:
+  SlowCheckpoints(const CheckpointSchedule& schedule, std::int64_t step)
+      : cycle_((schedule.interval + schedule.cost).count()),
+        interval_(schedule.interval.count()),
+        period_(cycle_ * schedule.snapshots_per_stored),
+        background_(schedule.background.count()),
+        step_(step) {}
+
+  void run(std::int64_t span) {
+    for (std::int64_t i = 0; i < span; ++i, ++now_) {
+      if (in_period_ % cycle_ < interval_) {
+        ++kept_;
+        in_step_ = (in_step_ + 1) % step_;
+      }
+      ++in_period_;
+      if (in_period_ % cycle_ == 0) {
+        snapshot_ = kept_;
+      }
+      if (in_period_ == period_) {
+        on_its_way_ = {now_ + 1, kept_};
+        is_on_its_way_ = true;
+        in_period_ = 0;
+      }
+      store();
+    }
+  }
+  void wait(std::int64_t span) { now_ += span; }
+  void roll_back() { return_to(stored_.back().second); }
+  void roll_back_before(std::int64_t age) {
+    while (stored_.size() > 1 && stored_.back().first > now_ - age) {
+      stored_.pop_back();
+    }
+    roll_back();
+  }
+  void roll_back_to_snapshot() {
+    kept_ = snapshot_;
+    in_period_ -= in_period_ % cycle_;
+    in_step_ = 0;
+  }
+  void drop_step() {
+    kept_ -= std::min(in_step_, kept_ - snapshot_);
+    in_step_ = 0;
+  }
+  [[nodiscard]] std::int64_t kept() const { return kept_; }
+
+ private:
+  void store() {
+    if (is_on_its_way_ && in_period_ >= background_) {
+      stored_.push_back(on_its_way_);
+      is_on_its_way_ = false;
+    }
+  }
+  void return_to(std::int64_t kept) {
+    kept_ = kept;
+    snapshot_ = kept;
+    in_period_ = 0;
+    in_step_ = 0;
+    is_on_its_way_ = false;
+  }
+
+  std::int64_t cycle_;
+  std::int64_t interval_;
+  std::int64_t period_;
+  std::int64_t background_;
+  std::int64_t step_;
+  std::int64_t now_ = 0;
+  std::int64_t kept_ = 0;
+  std::int64_t snapshot_ = 0;
+  std::int64_t in_period_ = 0;
+  std::int64_t in_step_ = 0;
+  std::vector<std::pair<std::int64_t, std::int64_t>> stored_{{0, 0}};  // when taken, what was kept
+  std::pair<std::int64_t, std::int64_t> on_its_way_;
+  bool is_on_its_way_ = false;
+};
+
+}  // namespace
+
+TEST_CASE("asynchronous and in-memory checkpoints keep what had arrived", "[sim][progress]") {
+  tests::Dice dice(24);
+  for (int trial = 0; trial < 400; ++trial) {
+    CheckpointSchedule schedule{.interval = SimTime{dice.between(1, 60)},
+                                .cost = SimTime{dice.between(0, 10)},
+                                .snapshots_per_stored = dice.between(1, 4)};
+    const SimTime period = (schedule.interval + schedule.cost) * schedule.snapshots_per_stored;
+    schedule.background = SimTime{dice.between(0, period.count() - 1)};
+    const std::int64_t step = dice.between(1, 12);
+    const std::int64_t oldest = dice.between(1, 400);
+    Progress progress(schedule, SimTime{step});
+    progress.remember(SimTime{oldest});
+    SlowCheckpoints slow(schedule, step);
+    GpuTimeLedger ledger;
+    std::int64_t trained_and_blocked = 0;
+    CAPTURE(schedule.interval.count(), schedule.cost.count(), schedule.background.count());
+    CAPTURE(schedule.snapshots_per_stored, step, oldest);
+    for (int i = 0; i < 60; ++i) {
+      const std::int64_t span = dice.between(0, dice.one_in(4) ? 500 : 30);
+      const std::int64_t active = dice.between(1, kJobGpus);
+      progress.run(SimTime{span}, 1.0, active, kJobGpus, ledger);
+      slow.run(span);
+      trained_and_blocked += span * active;
+      const std::int64_t idle = dice.between(0, 40);
+      progress.wait(SimTime{idle});
+      slow.wait(idle);
+      switch (dice.between(0, 7)) {
+        case 0:
+          progress.roll_back(ledger);
+          slow.roll_back();
+          break;
+        case 1:
+          progress.roll_back_to_snapshot(ledger);
+          slow.roll_back_to_snapshot();
+          break;
+        case 2:
+          progress.drop_step(ledger);
+          slow.drop_step();
+          break;
+        case 3: {
+          const std::int64_t age = dice.between(0, oldest);
+          progress.roll_back_before(SimTime{age}, ledger);
+          slow.roll_back_before(age);
+          break;
+        }
+        default:
+          break;
+      }
+      REQUIRE(progress.kept_work() == static_cast<double>(slow.kept()));
+      REQUIRE(ledger.total_gpu_ms() == trained_and_blocked);
+    }
+  }
+}
+
+TEST_CASE("checkpoints that cannot be stored in time are taken less often", "[sim][progress]") {
+  // 100 ms to storage: every 10 ms would be too often, so every 101 ms; of the two snapshots at
+  // 101 and 202 ms the second is on its way at 250 ms.
+  Progress progress({.interval = SimTime{10}, .background = SimTime{100}}, SimTime{1});
+  GpuTimeLedger ledger;
+  progress.run(SimTime{250}, 1.0, kJobGpus, kJobGpus, ledger);
+  progress.roll_back(ledger);
+  CHECK(progress.kept_work() == 101.0);
+  CHECK_THROWS_AS(Progress({.interval = SimTime{1}, .background = SimTime{-1}}, SimTime{7}),
+                  InvalidArgument);
+  CHECK_THROWS_AS(Progress({.interval = SimTime{1}, .snapshots_per_stored = 0}, SimTime{7}),
+                  InvalidArgument);
+  CHECK_THROWS_AS(progress.roll_back_before(SimTime{1}, ledger), InvalidArgument);
 }
