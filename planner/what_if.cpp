@@ -1,6 +1,7 @@
 #include "planner/what_if.hpp"
 
 #include "planner/loss_curve.hpp"
+#include "planner/policy_tally.hpp"
 #include "planner/recovery_cost.hpp"
 #include "planner/replica_time.hpp"
 #include "sim/availability.hpp"
@@ -13,13 +14,13 @@
 #include <exception>
 #include <functional>
 #include <mutex>
-#include <numeric>
 #include <thread>
 
 namespace runflat::planner {
 namespace {
 
 constexpr std::int64_t kNumBuckets = 108;  // half-days of the 54-day reference run
+constexpr std::int64_t kTrialsAtOnce = 1024;
 constexpr std::int64_t kNumPlacements = 200;
 constexpr int kNumFractions = 9;
 constexpr double kLargestFraction = 4e-3;  // or kFewestFailed GPUs, on a small cluster
@@ -30,7 +31,8 @@ struct PolicyRun {
   PolicyKind policy = PolicyKind::restart;
   PolicyRates rates;
   sim::JobSpec job;
-  std::vector<sim::JobOutcome> outcomes;  // by trial
+  std::vector<sim::JobOutcome> outcomes;  // of the trials that run at the moment
+  PolicyTally tally;
 };
 
 sim::SimTime duration_of(const WhatIfRequest& request) {
@@ -65,7 +67,11 @@ Expected<PolicyRun, Infeasible> make_run(const WhatIfRequest& request,
   if (!rates) {
     return rates.error();
   }
-  PolicyRun run{.policy = policy, .rates = *rates, .job = {}, .outcomes = {}};
+  PolicyRun run{.policy = policy,
+                .rates = *rates,
+                .job = {},
+                .outcomes = {},
+                .tally = PolicyTally(scenario.sites_per_domain())};
   run.job.sites = site_shape(scenario, policy);
   run.job.step_time = std::max(sim::to_sim_time(step_time), sim::SimTime{1});
   run.job.checkpoint = checkpoint_schedule(policy, scenario, fault_rates_of(request));
@@ -91,8 +97,12 @@ struct TrialRange {
 };
 
 /// Calls `work(trial)` for every trial on `num_threads` threads; rethrows the first exception.
+/// `total` is for the progress.
 template <typename Work>
-void for_each_trial(const WhatIfRequest& request, TrialRange trials, Work work) {
+void for_each_trial(const WhatIfRequest& request,
+                    TrialRange trials,
+                    std::int64_t total,
+                    Work work) {
   std::int64_t num_threads = request.num_threads;
   if (num_threads <= 0) {
     num_threads = std::max(1U, std::thread::hardware_concurrency());
@@ -108,7 +118,7 @@ void for_each_trial(const WhatIfRequest& request, TrialRange trials, Work work) 
         const std::lock_guard lock(mutex);
         ++done;
         if (request.progress) {
-          request.progress(done, trials.end);
+          request.progress(done, total);
         }
       } catch (...) {
         const std::lock_guard lock(mutex);
@@ -128,21 +138,12 @@ void for_each_trial(const WhatIfRequest& request, TrialRange trials, Work work) 
   }
 }
 
-std::vector<double> goodputs(const PolicyRun& run) {
-  std::vector<double> values;
-  values.reserve(run.outcomes.size());
-  for (const sim::JobOutcome& outcome : run.outcomes) {
-    values.push_back(outcome.goodput);
-  }
-  return values;
-}
-
 std::vector<PolicyDifference> differences(const std::vector<PolicyRun>& runs) {
   std::vector<PolicyDifference> all;
   for (std::size_t run = 1; run < runs.size(); ++run) {
-    const std::vector<double> mine = goodputs(runs[run]);
+    const std::vector<double>& mine = runs[run].tally.goodputs();
     for (std::size_t before = 0; before < run; ++before) {
-      std::vector<double> gains = goodputs(runs[before]);
+      std::vector<double> gains = runs[before].tally.goodputs();
       std::transform(mine.begin(), mine.end(), gains.begin(), gains.begin(), std::minus<>());
       all.push_back({.policy = runs[run].policy,
                      .other = runs[before].policy,
@@ -159,7 +160,7 @@ std::optional<double> widest_interval(const std::vector<PolicyRun>& runs) {
     widest = std::max(widest, interval.half_width);
   };
   for (const PolicyRun& run : runs) {
-    look_at(MeanInterval::of(goodputs(run)));
+    look_at(MeanInterval::of(run.tally.goodputs()));
   }
   for (const PolicyDifference& difference : differences(runs)) {
     look_at(difference.goodput);
@@ -174,20 +175,23 @@ struct FaultFacts {
   std::vector<double> p99_down;
 };
 
-/// Lives through trials in batches, as many as the request asks for.
-FaultFacts run_trials(const WhatIfRequest& request, std::vector<PolicyRun>& runs) {
+/// Lives through a range of trials and adds them up, a chunk at a time: no more outcomes than that
+/// are in memory at once.
+void run_batch(const WhatIfRequest& request,
+               TrialRange batch,
+               std::vector<PolicyRun>& runs,
+               FaultFacts& facts) {
   const Scenario& scenario = request.scenario;
   const sim::ClusterShape shape = scenario.shape_with_spares(scenario.most_spares());
   std::atomic<std::int64_t> num_faults{0};
-  FaultFacts facts;
-  TrialRange batch{.begin = 0, .end = request.trace ? 1 : request.num_trials};
-  while (batch.begin < batch.end) {
+  facts.mean_down.resize(static_cast<std::size_t>(batch.end));
+  facts.p99_down.resize(static_cast<std::size_t>(batch.end));
+  for (TrialRange chunk = batch; chunk.begin < batch.end; chunk.begin = chunk.end) {
+    chunk.end = std::min(chunk.begin + kTrialsAtOnce, batch.end);
     for (PolicyRun& run : runs) {
-      run.outcomes.resize(static_cast<std::size_t>(batch.end));
+      run.outcomes.resize(static_cast<std::size_t>(chunk.end - chunk.begin));
     }
-    facts.mean_down.resize(static_cast<std::size_t>(batch.end));
-    facts.p99_down.resize(static_cast<std::size_t>(batch.end));
-    for_each_trial(request, batch, [&](std::int64_t trial) {
+    for_each_trial(request, chunk, batch.end, [&](std::int64_t trial) {
       const sim::FaultTimeline faults =
           request.trace ? sim::replay(*request.trace, shape, duration_of(request))
                         : sim::sample_faults(scenario.failures,
@@ -201,74 +205,38 @@ FaultFacts run_trials(const WhatIfRequest& request, std::vector<PolicyRun>& runs
       facts.p99_down[static_cast<std::size_t>(trial)] =
           static_cast<double>(nodes.quantile(0.99)) / nodes.num_components();
       for (PolicyRun& run : runs) {
-        run.outcomes[static_cast<std::size_t>(trial)] = sim::simulate_job(run.job, faults);
+        run.outcomes[static_cast<std::size_t>(trial - chunk.begin)] =
+            sim::simulate_job(run.job, faults);
       }
     });
+    for (PolicyRun& run : runs) {
+      for (const sim::JobOutcome& outcome : run.outcomes) {
+        run.tally.add(outcome);
+      }
+    }
+  }
+  facts.num_faults += num_faults.load();
+}
+
+/// Lives through trials in batches, as many as the request asks for.
+FaultFacts run_trials(const WhatIfRequest& request, std::vector<PolicyRun>& runs) {
+  FaultFacts facts;
+  TrialRange batch{.begin = 0, .end = request.trace ? 1 : request.num_trials};
+  while (batch.begin < batch.end) {
+    run_batch(request, batch, runs, facts);
     batch.begin = batch.end;
     if (request.stop && !request.trace) {
       batch.end = trials_wanted(*request.stop, batch.end, widest_interval(runs));
     }
   }
-  facts.num_faults = num_faults.load();
   return facts;
-}
-
-/// Share of the time of all trials that the job has its full batch with 0, 1, ... spare domains, up
-/// to the number that is always enough.
-std::vector<double> full_batch_share(const std::vector<sim::JobOutcome>& outcomes,
-                                     std::int64_t sites_per_domain) {
-  std::vector<std::int64_t> time;
-  for (const sim::JobOutcome& outcome : outcomes) {
-    for (std::size_t sites = 0; sites < outcome.time_by_spares_needed.size(); ++sites) {
-      const auto span = outcome.time_by_spares_needed[sites].count();
-      const std::size_t domains = (sites + static_cast<std::size_t>(sites_per_domain) - 1) /
-                                  static_cast<std::size_t>(sites_per_domain);
-      if (span > 0) {
-        time.resize(std::max(time.size(), domains + 1), 0);
-        time[domains] += span;
-      }
-    }
-  }
-  std::partial_sum(time.begin(), time.end(), time.begin());
-  std::vector<double> share;
-  for (const std::int64_t covered : time) {
-    share.push_back(static_cast<double>(covered) / static_cast<double>(time.back()));
-  }
-  return share;
 }
 
 PolicyResult summarise(const PolicyRun& run, const Scenario& scenario) {
   PolicyResult result;
   result.policy = run.policy;
-  const auto num_trials = static_cast<double>(run.outcomes.size());
-  std::vector<double> availability;
-  std::vector<double> peak_spares;
-  result.goodput_by_bucket.assign(kNumBuckets, 0.0);
-  for (const sim::JobOutcome& outcome : run.outcomes) {
-    availability.push_back(outcome.availability);
-    peak_spares.push_back(
-        static_cast<double>(full_batch_share({outcome}, scenario.sites_per_domain()).size() - 1));
-    for (std::size_t cause = 0; cause < sim::kNumCauses; ++cause) {
-      result.gpu_hours[cause] +=
-          outcome.ledger.gpu_hours(static_cast<sim::Cause>(cause)) / num_trials;
-    }
-    result.owned_gpu_hours +=
-        static_cast<double>(outcome.ledger.total_gpu_ms()) / 3.6e6 / num_trials;
-    result.num_interruptions += static_cast<double>(outcome.num_interruptions) / num_trials;
-    result.num_rejoins += static_cast<double>(outcome.num_rejoins) / num_trials;
-    for (std::size_t bucket = 0; bucket < result.goodput_by_bucket.size(); ++bucket) {
-      result.goodput_by_bucket[bucket] += outcome.goodput_by_bucket[bucket] / num_trials;
-    }
-  }
-  result.goodput = Summary::of(goodputs(run));
-  result.goodput_interval = MeanInterval::of(goodputs(run));
-  result.availability = Summary::of(std::move(availability));
+  run.tally.summarise(result);
   result.spare_domains = scenario.spares_of(run.policy);
-  result.full_batch_share = full_batch_share(run.outcomes, scenario.sites_per_domain());
-  result.spares_for_99pct =
-      std::lower_bound(result.full_batch_share.begin(), result.full_batch_share.end(), 0.99) -
-      result.full_batch_share.begin();
-  result.peak_spares = Summary::of(std::move(peak_spares));
   result.reduced = run.rates.reduced;
   result.step_time = sim::to_seconds(run.job.step_time);
   result.checkpoint_interval = sim::to_seconds(run.job.checkpoint.interval);
@@ -342,7 +310,7 @@ Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
     runs.push_back(std::move(run).value());
   }
   FaultFacts faults = run_trials(request, runs);
-  const auto num_trials = static_cast<std::int64_t>(runs.front().outcomes.size());
+  const auto num_trials = static_cast<std::int64_t>(runs.front().tally.goodputs().size());
   WhatIfResult result{
       .scenario = scenario.name,
       .description = scenario.description,
