@@ -14,20 +14,27 @@
 namespace runflat::sim {
 namespace {
 
-/// The release to use for a row: its own, or the last known before it of the same framework.
+/// The release to use for a row: its own, or of the same framework the last known one before it, or
+/// else the first one after it.
 std::optional<HardwareName> find_release(const std::vector<HardwareName>& known,
                                          const HardwareName& wanted) {
-  std::optional<HardwareName> best;
+  std::optional<HardwareName> before;
+  std::optional<HardwareName> after;
   const std::string framework = wanted.release.substr(0, wanted.release.find('-'));
-  for (const HardwareName& name : known) {
-    const bool is_candidate =
-        name.gpu == wanted.gpu && name.release.starts_with(framework + "-") &&
-        (name.release == wanted.release || (framework == "nemo" && name < wanted));
-    if (is_candidate && (!best || *best < name)) {
-      best = name;
+  for (const HardwareName& name : known) {  // ascending
+    if (name == wanted) {
+      return name;
+    }
+    if (name.gpu != wanted.gpu || framework != "nemo" || !name.release.starts_with("nemo-")) {
+      continue;
+    }
+    if (name < wanted) {
+      before = name;
+    } else if (!after) {
+      after = name;
     }
   }
-  return best;
+  return before ? before : after;
 }
 
 std::string joined(const std::vector<HardwareName>& names) {

@@ -40,8 +40,8 @@ struct Validation {
 /// What a row may be grouped by.
 enum class GroupKey { model, hardware, framework, precision, gpus };
 
-/// Prices every row with the parameters of its GPU and release; a newer release than is known takes
-/// the newest known one of the same framework before it, and says so in `note`.
+/// Prices every row with the parameters of its GPU and release. A NeMo release that is not known
+/// takes the last known one before it, or else the first one after it, and says so in `note`.
 [[nodiscard]] Validation validate(const StepTable& table);
 
 [[nodiscard]] ErrorSummary summarize(const std::vector<const PredictedStep*>& rows);

@@ -84,7 +84,8 @@ TEST_CASE("every row is predicted or listed with its reason", "[sim][validation]
   };
   CHECK(reason_of("H100", "H100") == "predicted");
   CHECK(reason_of("v25.02", "v25.03") == "predicted");  // as 25.02, with a note
-  CHECK(reason_of("v25.02", "v20.01").find("no parameters") == 0);
+  CHECK(reason_of("v25.02", "v20.01") == "predicted");  // as 24.11, with a note
+  CHECK(reason_of("NeMo", "JAX").find("no parameters for h100_JAX") == 0);
   CHECK(reason_of("H100", "TPUv5").find("hardware") != std::string::npos);
   CHECK(reason_of(",4,32,", ",,32,") == "column mbs is empty");
   CHECK(reason_of(",4,32,", ",4,30,").find("gbs 30") == 0);
@@ -96,6 +97,22 @@ TEST_CASE("every row is predicted or listed with its reason", "[sim][validation]
   std::string text = good;
   text.replace(text.find(",2048,8192"), 5, ",many");
   CHECK_THROWS_AS(read_step_table(header + text, "t.csv"), ParseError);
+}
+
+TEST_CASE("an unknown NeMo release is priced as its neighbour, and the row says so",
+          "[sim][validation]") {
+  const StepTable table = read_step_table(golden("sc21_table1.csv"));
+  MeasuredStep step = table.steps[0];
+  step.gpu = "h100";
+  const auto note_of = [&](const std::string& release) {
+    step.release = release;
+    const Validation validation = validate({{step}, {}});
+    REQUIRE(validation.predicted.size() == 1);
+    return validation.predicted[0].note;
+  };
+  CHECK(note_of("nemo-25.02").empty());
+  CHECK(note_of("nemo-25.03") == "release nemo-25.03 priced as nemo-25.02");
+  CHECK(note_of("nemo-23.01") == "release nemo-23.01 priced as nemo-24.11");
 }
 
 TEST_CASE("summaries of known errors", "[sim][validation]") {
