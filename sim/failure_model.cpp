@@ -4,6 +4,7 @@
 #include "core/error.hpp"
 #include "core/reader.hpp"
 #include "core/value.hpp"
+#include "sim/cluster_graph.hpp"
 #include "sim/span_reader.hpp"
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <fmt/format.h>
 #include <limits>
 #include <optional>
+#include <string_view>
 
 namespace runflat::sim {
 namespace {
@@ -21,7 +23,7 @@ constexpr double kLargestScale = 1e6;
 constexpr double kLeastNodeShape = 0.01;
 constexpr double kMostRecurrence = 0.95;
 
-double read_rate(ObjectReader& in, BlastRadius radius, const ClusterShape& shape) {
+double read_rate(ObjectReader& in, double components_per_node, const ClusterShape& shape) {
   const std::optional<Reader> per_nodes = in.find("rate_per_1000_node_days");
   const std::optional<Reader> per_gpu = in.find("rate_per_gpu_day");
   const std::optional<Seconds> mtbf = find_span(in, "mtbf");
@@ -35,8 +37,6 @@ double read_rate(ObjectReader& in, BlastRadius radius, const ClusterShape& shape
   if (per_gpu) {
     return per_gpu->number(0.0, kHighestRate) * shape.gpus_per_node;
   }
-  const double components_per_node =
-      static_cast<double>(shape.num_components(radius)) / shape.num_nodes;
   const double rate = components_per_node / Days{*mtbf}.count();
   if (!(rate <= kHighestRate)) {
     in.place().reject("expected a longer mtbf: a node would fail more than 1000 times a day");
@@ -53,6 +53,9 @@ void read_processes(ObjectReader& in, FailureClass& result) {
       read_or(in, "rate_over_time", std::vector<RateStep>{}, read_rate_over_time);
   result.silence = read_or(in, "silence", Distribution{}, read_distribution);
   if (const std::optional<Reader> slow = in.find("slow")) {
+    if (result.slow || result.together > 1) {
+      slow->reject("expected no slow: what the component slows follows from the hardware");
+    }
     result.slow = read_slowness(*slow);
   }
   if (result.recurrence() > kMostRecurrence) {
@@ -65,15 +68,60 @@ void read_processes(ObjectReader& in, FailureClass& result) {
   }
 }
 
+/// What the table of failures says for all its classes.
+struct ClassDefaults {
+  std::optional<Distribution> repair;
+  std::optional<ComponentGraph> hardware;
+};
+
+/// Takes from the graph what the component takes down or slows; returns how many a node has.
+double read_component(ObjectReader& in,
+                      const Reader& place,
+                      const ClusterShape& shape,
+                      const std::optional<ComponentGraph>& hardware,
+                      FailureClass& result) {
+  if (!hardware) {
+    place.reject("expected failures.hardware to say what components the cluster has");
+  }
+  std::vector<std::string_view> names;
+  for (std::size_t i = 0; i < kNumComponentKinds; ++i) {
+    names.push_back(to_string(static_cast<ComponentKind>(i)));
+  }
+  const auto kind = static_cast<ComponentKind>(place.choice(names));
+  const std::optional<CompiledComponent> compiled = compiled_component(*hardware, shape, kind);
+  if (!compiled) {
+    place.reject(
+        fmt::format("expected a component that this hardware has, found {}", to_string(kind)));
+  }
+  result.blast_radius = compiled->hit.blast_radius;
+  result.together = compiled->hit.together;
+  result.slow = compiled->slow;
+  if (const std::optional<Reader> swap = in.find("swap")) {
+    if (!compiled->drained) {
+      swap->reject("expected no swap: the repair takes down no more than the fault");
+    }
+    result.drain = Drain{*compiled->drained, read_distribution(*swap)};
+  }
+  return compiled->per_node;
+}
+
 FailureClass read_failure_class(const Reader& place,
                                 const ClusterShape& shape,
-                                const std::optional<Distribution>& common_repair) {
+                                const ClassDefaults& defaults) {
+  const std::optional<Distribution>& common_repair = defaults.repair;
   ObjectReader in = place.object();
   FailureClass result;
   result.name = in.at("name").text();
-  result.blast_radius =
-      static_cast<BlastRadius>(in.at("blast_radius").choice({"gpu", "node", "domain", "job"}));
-  result.rate_per_node_day = read_rate(in, result.blast_radius, shape);
+  double components_per_node = 0.0;
+  if (const std::optional<Reader> component = in.find("component")) {
+    components_per_node = read_component(in, *component, shape, defaults.hardware, result);
+  } else {
+    result.blast_radius =
+        static_cast<BlastRadius>(in.at("blast_radius").choice({"gpu", "node", "domain", "job"}));
+    components_per_node =
+        static_cast<double>(shape.num_components(result.blast_radius)) / shape.num_nodes;
+  }
+  result.rate_per_node_day = read_rate(in, components_per_node, shape);
   result.arrival_shape = read_or(
       in, "arrival_shape", 1.0, [](const Reader& value) { return value.number(0.1, 100.0); });
   if (in.find("repair") || (result.blast_radius != BlastRadius::job && !common_repair)) {
@@ -93,9 +141,9 @@ FailureClass read_failure_class(const Reader& place,
 void append_classes(FailureModel& model,
                     const Reader& list,
                     const ClusterShape& shape,
-                    const std::optional<Distribution>& common_repair) {
+                    const ClassDefaults& defaults) {
   for (const Reader& item : list.items()) {
-    FailureClass failure_class = read_failure_class(item, shape, common_repair);
+    FailureClass failure_class = read_failure_class(item, shape, defaults);
     const auto same_name = [&](const FailureClass& other) {
       return other.name == failure_class.name;
     };
@@ -137,12 +185,17 @@ FailureModel read_model(const Reader& place, const ClusterShape& shape, bool may
   if (const std::optional<Reader> node_shape = in.find("node_rate_shape")) {
     model.node_rate_shape = node_shape->number(kLeastNodeShape, 1e6);
   }
-  std::optional<Distribution> common_repair;
+  ClassDefaults defaults;
   if (const std::optional<Reader> repair = in.find("repair")) {
-    common_repair = read_distribution(*repair);
+    defaults.repair = read_distribution(*repair);
+  }
+  if (const std::optional<Reader> hardware = in.find("hardware")) {
+    defaults.hardware = cluster_graph(
+        static_cast<HardwareTemplate>(hardware->choice({"generic", "dgx_h100", "gb200_nvl72"})),
+        shape);
   }
   if (const std::optional<Reader> list = in.find("class")) {
-    append_classes(model, *list, shape, common_repair);
+    append_classes(model, *list, shape, defaults);
   }
   if (const std::optional<Reader> list = in.find("maintenance")) {
     for (const Reader& item : list->items()) {

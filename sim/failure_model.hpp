@@ -5,6 +5,7 @@
 #include "sim/failure_process.hpp"
 #include "sim/fault_timeline.hpp"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -47,6 +48,10 @@ struct FailureClass {
   std::vector<RateStep> rate_over_time{};  ///< a renewal process in operational_time()
   Distribution silence{};          ///< from the corruption, at an arrival, until it is found
   std::optional<Slowness> slow{};  ///< a straggler: `repair` is how long it is slow
+
+  std::int32_t together = 1;  ///< adjacent components that a fault hits at once: those of one
+                              ///< power feed or leaf switch; not weighted by node rates
+  std::optional<Drain> drain{};
 
   /// The share of repairs after which the component fails again.
   [[nodiscard]] double recurrence() const {
@@ -106,6 +111,12 @@ struct FailureModel {
 ///   rate_over_time = [{from_days = 30, factor = 3}]
 ///   silence = {kind = "exponential", mean_hours = 20}
 ///   slow = {speed = 0.7, resource = "compute"}
+///   component = "leaf_switch"           instead of blast_radius: what it and its repair take down
+///                                       or slow follows from the graph of compiled_component(), of
+///                                       failures.hardware = "dgx_h100" | "gb200_nvl72" |
+///                                       "generic"; an mtbf is that of one such component
+///   swap = {kind = "constant", value_hours = 1}        of a component: the end of the repair, for
+///                                       which its node or domain is drained
 ///   [[failures.maintenance]]
 ///   name = "firmware"      blast_radius = "node"     first = 0     count = 64
 ///   at_days = 10           duration_hours = 4        stagger_hours = 1     every_days = 90

@@ -88,7 +88,7 @@ Slowness read_slowness(const Reader& place) {
     speed.fail("a number between 0 and 1");
   }
   slowness.resource = read_or(in, "resource", Resource::compute, [](const Reader& value) {
-    return static_cast<Resource>(value.choice({"compute", "network"}));
+    return static_cast<Resource>(value.choice({"compute", "network", "nvlink"}));
   });
   in.finish();
   return slowness;

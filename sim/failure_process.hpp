@@ -54,6 +54,14 @@ struct Slowness {
   friend bool operator==(const Slowness&, const Slowness&) = default;
 };
 
+/// The end of a repair takes down more than the fault did: the whole node or domain, announced.
+struct Drain {
+  BlastRadius blast_radius = BlastRadius::node;
+  Distribution duration{};  ///< no longer than the repair
+
+  friend bool operator==(const Drain&, const Drain&) = default;
+};
+
 /// Dated work on components [first, first + num): each is down for `duration`, the i-th from
 /// `at` + i x `stagger` on, and again after each `period`. Announced, so nobody has to detect it.
 struct Maintenance {

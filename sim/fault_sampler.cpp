@@ -115,19 +115,26 @@ WeightedChoice draw_node_rates(const Trial& trial, double rate_shape) {
 /// prolonging the trial leaves the other numbers as they were.
 class ClassSampler {
  public:
-  ClassSampler(const Trial& trial, std::uint32_t class_index, std::vector<Fault>& faults)
+  /// `faults` takes the class's own, `drained` what their repair takes down beside.
+  ClassSampler(const Trial& trial,
+               std::uint32_t class_index,
+               std::vector<Fault>& faults,
+               std::vector<Fault>& drained)
       : trial_(trial),
         class_(trial.model.classes[class_index]),
         faults_(faults),
+        drained_(drained),
+        num_hit_(trial.shape.num_components(class_.blast_radius)),
         num_components_(
-            static_cast<std::uint32_t>(trial.shape.num_components(class_.blast_radius))),
+            static_cast<std::uint32_t>((num_hit_ + class_.together - 1) / class_.together)),
         arrivals_(trial.stream(class_index, Purpose::arrival)),
         targets_(trial.stream(class_index, Purpose::target)),
         repairs_(trial.stream(class_index, Purpose::repair)),
         batches_(trial.stream(class_index, Purpose::batch)),
         batch_repairs_(trial.stream(class_index, Purpose::batch_repair)),
         recurrences_(trial.stream(class_index, Purpose::recurrence)),
-        silences_(trial.stream(class_index, Purpose::silence)) {
+        silences_(trial.stream(class_index, Purpose::silence)),
+        drains_(trial.stream(class_index, Purpose::drain)) {
     prototype_.class_index = static_cast<std::int32_t>(class_index);
     prototype_.blast_radius = class_.blast_radius;
     prototype_.detection = class_.detection;
@@ -155,7 +162,7 @@ class ClassSampler {
   [[nodiscard]] std::int32_t draw_component(RandomStream& stream) const {
     const bool of_node =
         class_.blast_radius == BlastRadius::gpu || class_.blast_radius == BlastRadius::node;
-    if (!trial_.nodes || !of_node) {
+    if (!trial_.nodes || !of_node || class_.together > 1) {
       return static_cast<std::int32_t>(stream.below(num_components_));
     }
     const auto node = static_cast<std::int32_t>(trial_.nodes->draw(stream));
@@ -225,14 +232,49 @@ class ClassSampler {
   void push(const Fault& fault) {
     const bool seen = fault.begin >= SimTime::zero() || fault.end > SimTime::zero();
     if (seen && fault.begin <= trial_.duration) {
+      if (class_.together == 1) {
+        faults_.push_back(fault);
+      } else {
+        push_group(fault);
+      }
+    }
+    if (class_.drain) {
+      push_drain(fault);
+    }
+  }
+
+  /// Where `component` counts groups.
+  void push_group(Fault fault) {
+    const std::int32_t first = fault.component * class_.together;
+    const std::int32_t last = std::min(first + class_.together, num_hit_);
+    for (fault.component = first; fault.component < last; ++fault.component) {
       faults_.push_back(fault);
+    }
+  }
+
+  /// The end of the repair, of the node or domain around the (first) component.
+  void push_drain(Fault fault) {
+    const SimTime duration = to_sim_time(class_.drain->duration.sample(drains_));
+    fault.component *= class_.together;
+    fault.component = components_hit(fault, trial_.shape, class_.drain->blast_radius).first;
+    fault.blast_radius = class_.drain->blast_radius;
+    fault.detection = Detection::planned;
+    fault.silent_for = {};
+    if (fault.end == kNever || duration <= SimTime::zero()) {
+      return;
+    }
+    fault.begin = std::max(fault.begin, fault.end - duration);
+    if (fault.end > SimTime::zero() && fault.begin < trial_.duration) {
+      drained_.push_back(fault);
     }
   }
 
   const Trial& trial_;
   const FailureClass& class_;
   std::vector<Fault>& faults_;
-  std::uint32_t num_components_;
+  std::vector<Fault>& drained_;
+  std::int32_t num_hit_;
+  std::uint32_t num_components_;  // groups of `together`
   RandomStream arrivals_;
   RandomStream targets_;
   RandomStream repairs_;
@@ -240,6 +282,7 @@ class ClassSampler {
   RandomStream batch_repairs_;
   RandomStream recurrences_;
   RandomStream silences_;
+  RandomStream drains_;
   Fault prototype_;
   std::optional<WeightedChoice> batch_sizes_;
 };
@@ -285,6 +328,7 @@ void require_valid(const FailureClass& failure_class) {
   require(failure_class.rate_per_node_day >= 0.0, "a failure rate must be at least zero");
   require(failure_class.arrival_shape >= 0.05 && failure_class.arrival_shape <= 1000.0,
           "an arrival shape must be between 0.05 and 1000");
+  require(failure_class.together >= 1, "a fault hits at least one component");
   require(failure_class.refault.probability >= 0.0 &&
               failure_class.infant_mortality.probability >= 0.0 && failure_class.recurrence() < 1.0,
           "a fault must not always recur");
@@ -333,7 +377,7 @@ FaultTimeline sample_faults(const FailureModel& model,
     }
     std::vector<Fault> slow_spans;
     std::vector<Fault>& target = failure_class.slow ? slow_spans : faults;
-    ClassSampler{trial, static_cast<std::uint32_t>(i), target}.run(Days{1.0 / per_day});
+    ClassSampler{trial, static_cast<std::uint32_t>(i), target, faults}.run(Days{1.0 / per_day});
     if (failure_class.slow) {
       append_slowdowns(slowdowns, slow_spans, *failure_class.slow);
     }

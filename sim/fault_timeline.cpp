@@ -83,6 +83,8 @@ std::string_view to_string(Resource resource) {
       return "compute";
     case Resource::network:
       return "network";
+    case Resource::nvlink:
+      return "nvlink";
   }
   return "";
 }

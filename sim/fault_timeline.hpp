@@ -21,7 +21,8 @@ inline constexpr std::size_t kNumBlastRadii = 4;
 enum class Detection : std::uint8_t { crash, hang, planned, timeout };
 
 /// What a component that is slow, not down, has less of.
-enum class Resource : std::uint8_t { compute, network };
+enum class Resource : std::uint8_t { compute, network, nvlink };
+inline constexpr std::size_t kNumResources = 3;
 
 [[nodiscard]] std::string_view to_string(BlastRadius radius);
 [[nodiscard]] std::string_view to_string(Detection detection);

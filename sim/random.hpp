@@ -19,7 +19,7 @@ enum class Purpose : std::uint8_t {
   batch_repair,
   recurrence,
   silence,
-  resampling,
+  drain,
 };
 
 /// Names a stream within a seed. `source` is whatever draws: a failure class, a component.

@@ -26,7 +26,7 @@ constexpr std::array kRadii{
     BlastRadius::gpu, BlastRadius::node, BlastRadius::domain, BlastRadius::job};
 constexpr std::array kDetections{
     Detection::crash, Detection::hang, Detection::planned, Detection::timeout};
-constexpr std::array kResources{Resource::compute, Resource::network};
+constexpr std::array kResources{Resource::compute, Resource::network, Resource::nvlink};
 
 /// Which field of a row holds what.
 struct Columns {

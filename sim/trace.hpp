@@ -33,7 +33,7 @@ struct FaultTrace {
 ///   speed               optional, of a component that is slow and not down, between 0 and 1
 ///   (empty:
 ///                       it is down), with
-///   resource            compute (where empty) | network
+///   resource            compute (where empty) | network | nvlink
 /// Other columns are ignored. The columns of the InfiniteHBD trace (start_day, end_day, node,
 /// level, class, desc) are a case of this.
 ///
