@@ -77,6 +77,9 @@ FaultRates fault_rates(const Scenario& scenario) {
   FaultRates rates;
   const auto nodes = static_cast<double>(scenario.cluster.num_nodes);
   for (const sim::FailureClass& kind : scenario.failures.classes) {
+    if (kind.slow) {
+      continue;  // a straggler interrupts nothing
+    }
     const double per_day = kind.rate_per_node_day * scenario.failures.scale * nodes;
     const bool is_software = kind.blast_radius == sim::BlastRadius::job;
     (is_software ? rates.software_per_day : rates.hardware_per_day) += per_day;
