@@ -36,6 +36,8 @@ def what_if(
     """
     if not isinstance(scenario, _core.Scenario):
         scenario = load_scenario(scenario)
+    if trace is not None and until_ci is not None:
+        raise _core.ParseError("until_ci: a replayed trace is one trial, which has no interval")
     outcome = _core.what_if(
         scenario,
         policies=list(policies),

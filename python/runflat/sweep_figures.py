@@ -96,7 +96,12 @@ def _draw_page(
         for place in grid.flat
         for handle, label in zip(*place.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(entries.values(), entries.keys(), loc="outside right upper", frameon=False)
+    figure.legend(
+        reversed(entries.values()),
+        reversed(entries.keys()),
+        loc="outside right upper",
+        frameon=False,
+    )
     return figure
 
 
@@ -117,8 +122,11 @@ def _draw_panel(place: Axes, along: Axis, points: Sequence[Point], title: str) -
         place.set_xticks(ticks, names)
         place.minorticks_off()
     policies = dict.fromkeys(policy["policy"] for point in points for policy in _policies(point))
-    for policy in policies:
-        _draw_policy(place, policy, [(at[point.values[along.key]], point) for point in points])
+    for rank, policy in enumerate(reversed(policies)):
+        # Curves that coincide stay visible: those below are wider.
+        found = [(at[point.values[along.key]], point) for point in points]
+        width = 1.4 + 2.4 * rank / max(1, len(policies) - 1)
+        _draw_policy(place, policy, found, width, order=-rank)
     missing = [at[point.values[along.key]] for point in points if point.document is None]
     if missing:
         place.plot(
@@ -131,7 +139,9 @@ def _draw_panel(place: Axes, along: Axis, points: Sequence[Point], title: str) -
         )
 
 
-def _draw_policy(place: Axes, name: str, points: Sequence[tuple[float, Point]]) -> None:
+def _draw_policy(
+    place: Axes, name: str, points: Sequence[tuple[float, Point]], width: float, order: float
+) -> None:
     """The mean with its 95 % interval as a band; a gap where a point could not run."""
     x, mean, low, high = [], [], [], []
     for tick, point in points:
@@ -149,10 +159,10 @@ def _draw_policy(place: Axes, name: str, points: Sequence[tuple[float, Point]]) 
         color=term.colour,
         label=term.label,
         marker="o",
-        markersize=3.5,
-        linewidth=1.6,
+        markersize=width + 2,
+        linewidth=width,
         linestyle="--" if term.dashed else "-",
-        zorder=3 if term.dashed else 2,
+        zorder=3 + 0.01 * order,
     )
     place.fill_between(x, low, high, color=term.colour, alpha=0.2, linewidth=0)
 

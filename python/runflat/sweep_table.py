@@ -6,8 +6,9 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from runflat.formats import percent
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from runflat.grid import Axis
     from runflat.sweep_result import Point
 
+_MOST_POLICIES = 5
 _MOST_ROWS = 60
 _MOST_REASONS = 5
 
@@ -93,35 +95,40 @@ def parquet_bytes(columns: dict[str, list[Any]]) -> bytes | None:
 
 
 def sweep_table(title: str, axes: Sequence[Axis], points: Sequence[Point]) -> Group:
-    """Goodput, a row per point and a column per policy; then why points could not run."""
-    table = Table(
-        title=f"{title}: goodput at {len(points)} points",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-    )
-    for axis in axes:
-        table.add_column(_short(axis.key, axes), justify="right")
+    """Goodput, a row per point and a column per policy, a few policies a table; then why points
+    could not run."""
     first = next((point.document for point in points if point.document), None)
     policies = [policy["policy"] for policy in first["policies"]] if first else []
+    parts: list[RenderableType] = [Text(f"{title}: goodput at {len(points)} points", "bold")]
+    for start in range(0, len(policies), _MOST_POLICIES):
+        if start > 0:
+            parts.append("")
+        parts.append(_goodput_table(axes, points, policies[start : start + _MOST_POLICIES]))
+    if len(points) > _MOST_ROWS:
+        parts.append(f"and {len(points) - _MOST_ROWS} points more")
+    reasons = list(dict.fromkeys(point.reason for point in points if point.reason))
+    parts += [f"infeasible: {reason}" for reason in reasons[:_MOST_REASONS]]
+    if len(reasons) > _MOST_REASONS:
+        parts.append(f"and {len(reasons) - _MOST_REASONS} reasons more")
+    return Group(*parts)
+
+
+def _goodput_table(axes: Sequence[Axis], points: Sequence[Point], policies: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for axis in axes:
+        table.add_column(_short(axis.key, axes), justify="right")
     for policy in policies:
         table.add_column(policy, justify="right", no_wrap=True)
     for point in points[:_MOST_ROWS]:
-        goodputs = (
-            [percent(policy["goodput"]["mean"]) for policy in point.document["policies"]]
-            if point.document
-            else ["-"] * len(policies)
-        )
-        table.add_row(*map(str, point.values.values()), *goodputs)
-    notes = []
-    if len(points) > _MOST_ROWS:
-        notes.append(f"and {len(points) - _MOST_ROWS} points more")
-    reasons = list(dict.fromkeys(point.reason for point in points if point.reason))
-    notes += [f"infeasible: {reason}" for reason in reasons[:_MOST_REASONS]]
-    if len(reasons) > _MOST_REASONS:
-        notes.append(f"and {len(reasons) - _MOST_REASONS} reasons more")
-    return Group(table, *notes)
+        found = {}
+        if point.document:
+            found = {policy["policy"]: policy for policy in point.document["policies"]}
+        cells = [
+            percent(found[policy]["goodput"]["mean"]) if policy in found else "-"
+            for policy in policies
+        ]
+        table.add_row(*map(str, point.values.values()), *cells)
+    return table
 
 
 def _short(key: str, axes: Sequence[Axis]) -> str:

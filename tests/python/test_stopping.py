@@ -73,6 +73,13 @@ def test_the_command_prints_differences_with_their_intervals(run: Run) -> None:
     assert "95 % intervals of \N{PLUS-MINUS SIGN} 1 points reached after" in done.stdout
 
 
+def test_a_replayed_trace_is_one_trial_and_cannot_get_surer(run: Run) -> None:
+    done = run("whatif", "small", "--until-ci", 0.01, "--trace", "trace.csv")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "one trial" in done.stderr
+
+
 @pytest.mark.parametrize("width", ["0", "-1", "nan", "x"])
 def test_a_width_that_is_none_is_refused(run: Run, width: str) -> None:
     done = run("whatif", "small", "--until-ci", width)
