@@ -309,7 +309,7 @@ FitQuality with_p_value(const NamedNumber& distance, const std::vector<double>& 
 }
 
 Days last_instant(const FaultTrace& trace) {
-  SimTime last{1};
+  SimTime last = to_sim_time(kShortestRecord);
   for (const Fault& fault : trace.faults) {
     last = std::max({last, fault.begin, fault.end == kNever ? fault.begin : fault.end});
   }
@@ -326,6 +326,7 @@ FailureFit fit_failures(const FaultTrace& trace,
   if (options.observed <= Days::zero()) {
     options.observed = last_instant(trace);
   }
+  require(options.observed >= kShortestRecord, "a fit needs a record of at least a day");
   const PointFit point =
       fit_point(trace, group_faults(trace, options.least_faults), shape, options, nullptr);
   std::vector<std::vector<double>> parameters(point.parameters.size());

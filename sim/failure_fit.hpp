@@ -14,11 +14,14 @@ namespace runflat::sim {
 
 /// A fit needs at least this many faults.
 inline constexpr std::size_t kLeastFaultsOfFit = 10;
+/// And a record of at least this time.
+inline constexpr Days kShortestRecord{1.0};
 
 struct FitOptions {
-  Days observed{};            ///< the time that the trace covers; zero: up to its latest instant
-  Seconds batch_gap{60.0};    ///< faults of a class this close belong to one batch
-  Days refault_horizon{7.0};  ///< after a repair; later faults are never refaults
+  Days observed{};  ///< the time that the trace covers; zero: up to its latest instant,
+  ///< at least kShortestRecord
+  Seconds batch_gap{60.0};        ///< faults of a class this close belong to one batch
+  Days refault_horizon{7.0};      ///< after a repair; later faults are never refaults
   std::size_t least_faults = 30;  ///< of a class of its own; the rarer ones of a radius are pooled
   std::uint32_t num_replicas = 200;  ///< of the parametric bootstrap; 0: no intervals
   std::uint64_t seed = 1;
@@ -66,7 +69,8 @@ struct FailureFit {
 /// which a formula for independent ones would not, and for having chosen the parameters of a law
 /// before measuring its distance. A function of its arguments.
 ///
-/// Throws InvalidArgument for a trace of fewer than kLeastFaultsOfFit faults.
+/// Throws InvalidArgument for a trace of fewer than kLeastFaultsOfFit faults, or of less time than
+/// kShortestRecord.
 [[nodiscard]] FailureFit fit_failures(const FaultTrace& trace,
                                       const ClusterShape& shape,
                                       const FitOptions& options = {});

@@ -108,12 +108,13 @@ Candidate fit_exponential(std::span<const double> seconds) {
 Candidate fit_weibull(std::span<const double> seconds, std::span<const double> logs) {
   const double shape = fit_weibull_shape(seconds);
   // At the maximum scale^shape = mean of x^shape, so the exponents sum to -n.
+  const double largest = *std::max_element(logs.begin(), logs.end());
   double sum = 0.0;
   for (const double log : logs) {
-    sum += std::exp(shape * log);
+    sum += std::exp(shape * (log - largest));
   }
   const auto n = static_cast<double>(seconds.size());
-  const double log_scale = std::log(sum / n) / shape;
+  const double log_scale = largest + std::log(sum / n) / shape;
   const double log_likelihood =
       n * (std::log(shape) - shape * log_scale - 1.0) + (shape - 1.0) * n * mean(logs);
   return {Distribution::weibull(shape, Seconds{std::exp(log_scale)}),
@@ -238,11 +239,18 @@ double fit_weibull_shape(std::span<const double> numbers) {
     const double derivative = -1.0 / (k * k) - (second / powers - tilted * tilted);
     return std::make_tuple(1.0 / k + mean_log - tilted, derivative * k);
   };
-  constexpr double kLog100 = 4.605170185988091;
+  const double log_least = std::log(kLeastWeibullShape);
+  const double log_most = std::log(kMostWeibullShape);
+  if (std::get<0>(slope(log_most)) >= 0.0) {
+    return kMostWeibullShape;
+  }
+  if (std::get<0>(slope(log_least)) <= 0.0) {
+    return kLeastWeibullShape;
+  }
   constexpr int kBits = 40;
   std::uintmax_t most_rounds = 100;
   return std::exp(boost::math::tools::newton_raphson_iterate(
-      slope, 0.0, -kLog100, kLog100, kBits, most_rounds));
+      slope, 0.0, log_least, log_most, kBits, most_rounds));
 }
 
 std::optional<double> fit_negative_binomial_size(std::span<const double> counts) {

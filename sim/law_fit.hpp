@@ -42,8 +42,11 @@ struct LawFit {
 /// All laws, the best by Akaike's criterion first; a mixture needs at least 50 spans.
 [[nodiscard]] std::vector<LawFit> fit_laws(std::span<const Seconds> spans);
 
-/// Maximum likelihood of the Weibull shape of numbers, those above 0, of which there are at least
-/// two different ones; between 0.01 and 100.
+inline constexpr double kLeastWeibullShape = 0.05;
+inline constexpr double kMostWeibullShape = 50.0;
+
+/// Maximum likelihood, between these limits, of the Weibull shape of those numbers that are above
+/// 0; throws InvalidArgument where there are fewer than two.
 [[nodiscard]] double fit_weibull_shape(std::span<const double> numbers);
 
 /// Maximum likelihood of the size k of a negative binomial with the mean of `counts` (which may be

@@ -43,6 +43,9 @@ std::pair<std::string, std::string> fit_faults(const std::filesystem::path& path
         fmt::format(
             "expected at least {} faults, found {}", sim::kLeastFaultsOfFit, trace.faults.size()));
   }
+  if (observed_days > 0.0 && Days{observed_days} < sim::kShortestRecord) {
+    throw ParseError(path.string(), "", "expected at least a day observed");
+  }
   constexpr double kRounding = 1.0;  // who counts whole days leaves out the last
   if (observed_days > 0.0 &&
       sim::to_days(trace.faults.back().begin).count() > observed_days + kRounding) {

@@ -1,7 +1,11 @@
 #include "sim/failure_fit.hpp"
 
+#include "core/document.hpp"
 #include "core/error.hpp"
+#include "core/reader.hpp"
+#include "core/value.hpp"
 #include "sim/down_count.hpp"
+#include "sim/fault_file.hpp"
 #include "sim/fault_sampler.hpp"
 #include "tests/catch.hpp"
 #include "tests/sim/sample_statistics.hpp"
@@ -12,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -192,6 +197,42 @@ TEST_CASE("a trace without repairs can be fitted, one without faults cannot",
   CHECK(fit.model.classes[0].repair == Distribution{});
   CHECK(fit.repairs[0].empty());
   CHECK_THROWS_AS(fit_failures({}, kShape), InvalidArgument);
+}
+
+TEST_CASE("odd traces are fitted to models that can be sampled and read back",
+          "[sim][failure_fit][fuzz]") {
+  std::mt19937 generator{15};
+  const auto one_of = [&](int num) {
+    return static_cast<int>(generator() % static_cast<unsigned>(num));
+  };
+  for (int round = 0; round < 300; ++round) {
+    const ClusterShape shape{.num_nodes = 1 + one_of(20), .gpus_per_node = 2, .domain_size = 4};
+    FaultTrace trace{.faults = {}, .class_names = {"a", "b"}};
+    const int period_ms = one_of(3) * 1000000;   // all at once, or at even gaps
+    const int repair_ms = one_of(3) * 10000000;  // none, or all the same, but for the last digits
+    const int noise = one_of(2) == 0 ? 1 : 1000000;
+    const int num_faults = 10 + one_of(60);
+    for (int i = 0; i < num_faults; ++i) {
+      Fault fault;
+      fault.begin = SimTime{std::int64_t{i} * period_ms + one_of(noise)};
+      fault.end = one_of(10) == 0 ? kNever : fault.begin + SimTime{repair_ms + one_of(noise)};
+      fault.blast_radius = static_cast<BlastRadius>(one_of(4));
+      fault.component = one_of(std::min(3, shape.num_components(fault.blast_radius)));
+      fault.class_index = one_of(2);
+      trace.faults.push_back(fault);
+    }
+    std::sort(trace.faults.begin(), trace.faults.end());
+    const FailureFit fit =
+        fit_failures(trace,
+                     shape,
+                     {.least_faults = static_cast<std::size_t>(2 + one_of(30)), .num_replicas = 3});
+    const std::string toml = fault_file_toml(fit, shape);
+    INFO(toml);
+    const Value document = parse_toml(toml, "faults.toml");
+    const FaultFile file = read_fault_file(Reader{document, "faults.toml"});
+    REQUIRE(file.model.classes.size() == fit.model.classes.size());
+    static_cast<void>(sample_faults(file.model, file.shape, to_sim_time(fit.observed), 1, 0));
+  }
 }
 
 namespace {
