@@ -278,6 +278,15 @@ Expected<Plan, Infeasible> plan_job(const Scenario& scenario,
   if (situation.operation.throughput <= 0.0) {
     return cannot_run(situation);
   }
+  const std::int64_t wanted = situation.operation.num_full_sites;
+  if (wanted > situation.rates.num_job_sites()) {
+    return Infeasible{fmt::format(
+        "{} would fill the fixed batch with {} replicas more than data_parallel_size {}, which a "
+        "plan of this layout cannot say; let the batch vary (recovery.batch = \"flexible\")",
+        to_string(policy),
+        wanted / situation.rates.sites_per_replica - situation.rates.num_replicas,
+        situation.rates.num_replicas)};
+  }
   const bool has_short_pipelines =
       situation.followed == PolicyKind::recycle || situation.followed == PolicyKind::oobleck;
   if (has_short_pipelines && situation.operation.num_full_sites < situation.rates.num_job_sites()) {

@@ -75,6 +75,7 @@ struct PolicyRates {
   std::vector<double> uniform{};      ///< throughput of the whole job at this degree; 0: illegal
   std::vector<double> healthy_slowdown{};  ///< step time of the job, over the healthy job's, when
                                            ///< the smallest degree in use is this one
+  bool fixed_batch = false;  ///< the job waits rather than train on less than its whole batch
   PipelineRates pipeline{};
   std::vector<Alternative> alternatives{};  ///< of adaptive
   Seconds mean_time_to_event{1.0};          ///< of adaptive: to the next failure of the job

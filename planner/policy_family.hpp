@@ -29,7 +29,8 @@ namespace runflat::planner {
 
 /// `uniform_tp`: the fastest layout with one TP degree t for all and as many replicas as fit; the
 /// largest degree among equals:
-///   throughput = max over t of speed(t) min(D, floor(sites with t GPUs / R)) / D.
+///   throughput = max over t of speed(t) min(D, floor(sites with t GPUs / R)) / D,
+/// of D replicas only where the batch must stay whole.
 [[nodiscard]] sim::Operation at_uniform_degree(const PolicyRates& rates,
                                                const sim::SiteCensus& census);
 

@@ -58,11 +58,41 @@ ReducedReplicas choose_degrees(const PolicyRates& rates,
   return best;
 }
 
+/// The smallest degree of the replicas that run.
+std::int32_t lowest_degree(const PolicyRates& rates, const Operation& operation) {
+  std::int32_t lowest = rates.tp;
+  for (const std::int32_t degree : operation.damaged_degrees) {
+    lowest = degree > 0 ? std::min(lowest, degree) : lowest;
+  }
+  return lowest;
+}
+
+/// With the fewest additional replicas that keep the batch whole.
+Operation with_whole_batch(const PolicyRates& rates, const SiteCensus& census) {
+  PolicyRates larger = rates;
+  larger.fixed_batch = false;
+  larger.healthy_slowdown.assign(rates.healthy_slowdown.size(), 1.0);  // the batch comes first
+  for (; larger.num_job_sites() <= num_sites(census); ++larger.num_replicas) {
+    Operation operation = nonuniform(larger, census);
+    const double batch = operation.throughput * static_cast<double>(larger.num_replicas);
+    constexpr double kNoise = 1e-9;
+    if (batch >= static_cast<double>(rates.num_replicas) - kNoise) {
+      const auto lowest = static_cast<std::size_t>(lowest_degree(rates, operation));
+      operation.throughput = 1.0 / rates.healthy_slowdown[lowest];
+      return operation;
+    }
+  }
+  return {.full_degree = rates.tp};
+}
+
 }  // namespace
 
 Operation nonuniform(const PolicyRates& rates, const SiteCensus& census) {
   const std::int64_t extra = num_sites(census) - rates.num_job_sites();
   require(extra >= 0, "a census is of all sites of the job");
+  if (rates.fixed_batch) {
+    return with_whole_batch(rates, census);
+  }
   // Sites beyond the job's: the worst damaged ones stay out first, then healthy ones are spares.
   const std::int64_t left_out = std::min(extra, census.num_damaged());
   const std::int64_t per_replica = rates.sites_per_replica;

@@ -19,7 +19,8 @@ Operation at_uniform_degree(const PolicyRates& rates, const SiteCensus& census) 
     const double throughput = rates.uniform[static_cast<std::size_t>(degree)] *
                               static_cast<double>(replicas) /
                               static_cast<double>(rates.num_replicas);
-    if (throughput <= best.throughput) {
+    const bool is_whole = replicas == rates.num_replicas;
+    if (throughput <= best.throughput || (rates.fixed_batch && !is_whole)) {
       continue;
     }
     const std::int64_t in_use = replicas * rates.sites_per_replica;

@@ -8,13 +8,58 @@
 namespace runflat::planner {
 namespace {
 
-Seconds in_place(const Scenario& scenario) {
+constexpr double kGiga = 1e9;
+constexpr double kBytesPerParameter = 2.0 + 4.0 + 4.0 + 4.0;
+
+Seconds communicator_time(const Scenario& scenario) {
   const RecoverySpec& recovery = scenario.recovery;
   const auto ranks = static_cast<double>(scenario.layout.num_ranks());
-  const BytesPerSecond bandwidth{recovery.state_copy_GBps * 1e9};
-  return recovery.quiesce + recovery.communicator_base +
-         recovery.communicator_per_doubling * std::log2(ranks) + recovery.state_copy_base +
-         state_of_one_gpu(scenario) / bandwidth + recovery.warm_up;
+  switch (recovery.communicators) {
+    case Communicators::shrink:
+      return recovery.communicator_base + recovery.communicator_per_doubling * std::log2(ranks);
+    case Communicators::reinitialise: {
+      constexpr double kMeasuredRanks = 98304.0;
+      const double share = ranks / kMeasuredRanks;
+      return recovery.communicator_init + recovery.communicator_init_at_96k * share * share;
+    }
+  }
+  return {};
+}
+
+/// Everything around the state: what stops, connects and warms up.
+Seconds around_state(const Scenario& scenario) {
+  const RecoverySpec& recovery = scenario.recovery;
+  return recovery.quiesce + recovery.quiesce_pending + communicator_time(scenario) +
+         recovery.warm_up;
+}
+
+Seconds copy_time(const Scenario& scenario, Bytes over_network, Bytes within_domain) {
+  const RecoverySpec& recovery = scenario.recovery;
+  return recovery.state_copy_base +
+         over_network / BytesPerSecond{recovery.state_copy_GBps * kGiga} +
+         within_domain / BytesPerSecond{recovery.nvlink_copy_GBps * kGiga};
+}
+
+Seconds in_place(const Scenario& scenario) {
+  return around_state(scenario) + copy_time(scenario, state_of_one_gpu(scenario), Bytes{});
+}
+
+Seconds load_time(const Scenario& scenario) {
+  return state_of_job(scenario) / BytesPerSecond{scenario.checkpoint.load_GBps * kGiga};
+}
+
+Seconds restart_time(const Scenario& scenario) {
+  const RecoverySpec& recovery = scenario.recovery;
+  return recovery.start ? *recovery.start + load_time(scenario) + communicator_time(scenario) +
+                              recovery.warm_up
+                        : recovery.restart;
+}
+
+/// A restart whose state is in the memory of the hosts.
+Seconds restart_from_memory(const Scenario& scenario) {
+  const Seconds without_load = restart_time(scenario) - load_time(scenario);
+  return std::max(Seconds{0.0}, without_load) +
+         copy_time(scenario, state_of_one_gpu(scenario), Bytes{});
 }
 
 struct PolicyPauses {
@@ -28,9 +73,11 @@ PolicyPauses pauses(PolicyKind policy, const Scenario& scenario) {
   switch (policy) {
     case PolicyKind::restart:
     case PolicyKind::uniform_tp:
-      return {recovery.restart, recovery.restart, true};
+      return {restart_time(scenario), restart_time(scenario), true};
     case PolicyKind::spare_domain:
-      return {recovery.spare_swap, recovery.rejoin, false};
+      return {recovery.hot_spares ? recovery.standby_swap : recovery.spare_swap,
+              recovery.rejoin,
+              false};
     case PolicyKind::train_mover:
       return {recovery.standby_swap, recovery.standby_swap, false};
     case PolicyKind::dp_drop:
@@ -48,14 +95,27 @@ PolicyPauses pauses(PolicyKind policy, const Scenario& scenario) {
 }  // namespace
 
 Bytes state_of_one_gpu(const Scenario& scenario) {
-  constexpr double kBytesPerParameter = 2.0 + 4.0 + 4.0 + 4.0;
   return Bytes{kBytesPerParameter * static_cast<double>(scenario.model.num_parameters()) /
                static_cast<double>(scenario.layout.tp * scenario.layout.pp)};
 }
 
+Bytes state_of_job(const Scenario& scenario) {
+  return Bytes{kBytesPerParameter * static_cast<double>(scenario.model.num_parameters())};
+}
+
+Seconds transition_time(const Transition& transition, const Scenario& scenario) {
+  if (transition.is_empty()) {
+    return {};
+  }
+  return around_state(scenario) + copy_time(scenario,
+                                            transition.most_between_domains(scenario.cluster),
+                                            transition.most_within_domains(scenario.cluster));
+}
+
 std::array<sim::ChangeCost, sim::kNumChanges> change_costs(PolicyKind policy,
                                                            const Scenario& scenario) {
-  const Seconds restart = scenario.recovery.restart;
+  const Seconds restart = restart_time(scenario);
+  const sim::SimTime from_memory = sim::to_sim_time(restart_from_memory(scenario));
   PolicyPauses of = pauses(policy, scenario);
   if (!scenario.recovery.peer_state) {
     of.fault = std::max(of.fault, restart);
@@ -64,7 +124,8 @@ std::array<sim::ChangeCost, sim::kNumChanges> change_costs(PolicyKind policy,
   std::array<sim::ChangeCost, sim::kNumChanges> costs;
   const auto set = [&](sim::Change change, Seconds pause, bool rolls_back) {
     costs[static_cast<std::size_t>(change)] = {.pause = sim::to_sim_time(pause),
-                                               .rolls_back = rolls_back};
+                                               .rolls_back = rolls_back,
+                                               .pause_from_memory = from_memory};
   };
   set(sim::Change::hardware_fault, of.fault, of.from_checkpoint);
   set(sim::Change::software_fault, restart, true);
@@ -96,14 +157,33 @@ sim::CheckpointSchedule checkpoint_schedule(PolicyKind policy,
           .rolls_back;
   const double per_day =
       rates.software_per_day + (hardware_rolls_back ? rates.hardware_per_day : 0.0);
+  const bool is_known = per_day > 0.0 && spec.cost.count() > 0.0;
+  const Seconds mean_gap = is_known ? Seconds{Days{1.0 / per_day}} : Seconds{0.0};
   Seconds interval = spec.longest_interval;
   if (spec.interval) {
     interval = *spec.interval;
-  } else if (per_day > 0.0 && spec.cost.count() > 0.0) {
-    interval = std::min(interval, sim::young_interval(spec.cost, Days{1.0 / per_day}));
+  } else if (is_known && spec.rule != IntervalRule::adaptive) {
+    interval = std::min(interval,
+                        spec.rule == IntervalRule::daly ? sim::daly_interval(spec.cost, mean_gap)
+                                                        : sim::young_interval(spec.cost, mean_gap));
   }
-  return {.interval = std::max(sim::to_sim_time(interval), sim::SimTime{1}),
-          .cost = sim::to_sim_time(spec.cost)};
+  sim::CheckpointSchedule schedule{
+      .interval = std::max(sim::to_sim_time(interval), sim::SimTime{1}),
+      .cost = sim::to_sim_time(spec.cost)};
+  if (spec.kind != CheckpointKind::synchronous) {
+    schedule.background =
+        sim::to_sim_time(state_of_job(scenario) / BytesPerSecond{spec.save_GBps * kGiga});
+  }
+  if (spec.kind == CheckpointKind::in_memory) {
+    const sim::SimTime cycle = schedule.interval + schedule.cost;
+    schedule.snapshots_per_stored =
+        std::max<std::int64_t>(1, sim::to_sim_time(spec.stored_interval) / cycle);
+    schedule.survives = spec.survives;
+  }
+  if (spec.rule == IntervalRule::adaptive) {
+    schedule.first_mean_gap = sim::to_sim_time(mean_gap);
+  }
+  return schedule;
 }
 
 }  // namespace runflat::planner

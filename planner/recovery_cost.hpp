@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/transition.hpp"
 #include "core/units.hpp"
 #include "planner/policy.hpp"
 #include "planner/scenario.hpp"
@@ -10,17 +11,26 @@
 namespace runflat::planner {
 
 /// What each change of a job costs under a policy, by sim::Change. Detection is apart.
-/// In-place recovery takes quiesce + communicators (base + per_doubling log2 ranks) + state copy
-/// (base + the state of one GPU / bandwidth) + warm-up; the other times are the scenario's.
-/// A software fault kills every process and costs a restart from the checkpoint under every policy.
+/// In-place recovery takes quiesce + communicators (shrunk or new, see RecoverySpec) + state copy
+/// (base + the mean state of one GPU / network bandwidth) + warm-up; the other times are the
+/// scenario's. A software fault kills every process and costs a restart from the checkpoint under
+/// every policy. A restart from snapshots in memory takes the state of one GPU over the network in
+/// place of the load from storage.
 [[nodiscard]] std::array<sim::ChangeCost, sim::kNumChanges> change_costs(PolicyKind policy,
                                                                          const Scenario& scenario);
 
 /// Weights, fp32 masters and both moments held by one GPU of the healthy job: 14 bytes a parameter.
 [[nodiscard]] Bytes state_of_one_gpu(const Scenario& scenario);
 
+/// Of all of them together, once: what a checkpoint holds.
+[[nodiscard]] Bytes state_of_job(const Scenario& scenario);
+
+/// In-place recovery by this very transition: the state that moves at the pace of the busiest GPU,
+/// over the network and over NVLink. Zero where nothing changes.
+[[nodiscard]] Seconds transition_time(const Transition& transition, const Scenario& scenario);
+
 /// How often faults that roll `policy` back happen, given what happens per day to the job's
-/// hardware and software. Young's interval follows from it, within the scenario's bounds.
+/// hardware and software. The interval follows from it by the scenario's rule and bounds.
 struct FaultRates {
   double hardware_per_day = 0.0;
   double software_per_day = 0.0;

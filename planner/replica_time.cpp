@@ -123,6 +123,22 @@ ReplicaTime make_replica_time(const Scenario& scenario) {
   };
 }
 
+sim::StepShares step_shares(const Scenario& scenario) {
+  const sim::StepQuery query = step_query(scenario,
+                                          {.tp_size = scenario.layout.tp,
+                                           .sync_degree = scenario.layout.tp,
+                                           .num_microbatches = scenario.num_microbatches()});
+  const auto cost = sim::step_cost(
+      scenario.model, query, sim::load_hardware(scenario.cluster, scenario.software_release));
+  if (!cost) {
+    return {};
+  }
+  const sim::StepBreakdown& parts = cost->breakdown;
+  const Seconds network = parts.tensor + parts.context + parts.expert + parts.pipeline + parts.data;
+  const double share = network / parts.total();
+  return {.compute = 1.0 - share, .network = share};
+}
+
 UniformRule make_uniform_rule(const Scenario& scenario) {
   return [model = scenario.model](std::int64_t degree) {
     return model.num_attention_heads % degree == 0 &&
@@ -154,6 +170,7 @@ Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy, const Scenar
   }
   PolicyRates rates = std::move(computed).value();
   apply_listed(policy, scenario, rates);
+  rates.fixed_batch = scenario.recovery.batch == BatchRule::fixed;
   if (policy == PolicyKind::recycle || policy == PolicyKind::oobleck) {
     rates.pipeline =
         pipeline_rates(job, {.num_stages = layout.pp, .num_virtual = layout.vpp}, replica_time);

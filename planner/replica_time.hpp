@@ -3,6 +3,7 @@
 #include "planner/rates.hpp"
 #include "planner/scenario.hpp"
 #include "sim/step_query.hpp"
+#include "sim/stragglers.hpp"
 
 namespace runflat::planner {
 
@@ -12,6 +13,10 @@ namespace runflat::planner {
 /// Step times of one replica of the scenario's job by the cost model of sim, on the scenario's GPU
 /// and software release; Infeasible too where the replica does not fit into memory.
 [[nodiscard]] ReplicaTime make_replica_time(const Scenario& scenario);
+
+/// What a slow GPU and a slow network stretch: the exposed communication of the healthy job's step
+/// is the network's share, all else waits for the slowest GPU.
+[[nodiscard]] sim::StepShares step_shares(const Scenario& scenario);
 
 /// Whether Megatron without NTP could run the scenario's model at a TP degree.
 [[nodiscard]] UniformRule make_uniform_rule(const Scenario& scenario);

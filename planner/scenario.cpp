@@ -11,47 +11,6 @@ namespace {
 
 constexpr std::int64_t kSchema = 1;
 
-void read_span_or_keep(ObjectReader& in, std::string_view stem, Seconds& span) {
-  if (const std::optional<Seconds> found = sim::find_span(in, stem)) {
-    span = *found;
-  }
-}
-
-CheckpointSpec read_checkpoint(const Reader& in) {
-  ObjectReader members = in.object();
-  CheckpointSpec checkpoint;
-  read_span_or_keep(members, "cost", checkpoint.cost);
-  checkpoint.interval = sim::find_span(members, "interval");
-  read_span_or_keep(members, "longest_interval", checkpoint.longest_interval);
-  members.finish();
-  if (checkpoint.longest_interval.count() <= 0.0 ||
-      (checkpoint.interval && checkpoint.interval->count() <= 0.0)) {
-    in.reject("a checkpoint interval must be above 0");
-  }
-  return checkpoint;
-}
-
-RecoverySpec read_recovery(const Reader& in) {
-  ObjectReader members = in.object();
-  RecoverySpec recovery;
-  read_span_or_keep(members, "detect_crash", recovery.detect_crash);
-  read_span_or_keep(members, "detect_hang", recovery.detect_hang);
-  read_span_or_keep(members, "restart", recovery.restart);
-  read_span_or_keep(members, "spare_swap", recovery.spare_swap);
-  read_span_or_keep(members, "standby_swap", recovery.standby_swap);
-  read_span_or_keep(members, "rejoin", recovery.rejoin);
-  read_span_or_keep(members, "quiesce", recovery.quiesce);
-  read_span_or_keep(members, "communicator_base", recovery.communicator_base);
-  read_span_or_keep(members, "communicator_per_doubling", recovery.communicator_per_doubling);
-  read_span_or_keep(members, "state_copy_base", recovery.state_copy_base);
-  recovery.state_copy_GBps =
-      read_or(members, "state_copy_GBps", recovery.state_copy_GBps, &Reader::positive_number);
-  read_span_or_keep(members, "warm_up", recovery.warm_up);
-  recovery.peer_state = read_or(members, "peer_state", recovery.peer_state, &Reader::boolean);
-  members.finish();
-  return recovery;
-}
-
 PowerSpec read_power(const Reader& in) {
   const auto multiple = [](const Reader& item) { return item.number(1.0, 2.0); };
   ObjectReader members = in.object();

@@ -8,6 +8,7 @@
 #include "core/training.hpp"
 #include "core/units.hpp"
 #include "planner/policy.hpp"
+#include "planner/recovery_spec.hpp"
 #include "sim/failure_model.hpp"
 
 #include <array>
@@ -17,32 +18,6 @@
 #include <vector>
 
 namespace runflat::planner {
-
-/// Blocking checkpoints.
-struct CheckpointSpec {
-  Seconds cost{20.0};
-  std::optional<Seconds> interval;  ///< none: Young's for the failures that roll the policy back
-  Seconds longest_interval{3600.0};
-};
-
-/// What recovery takes. Defaults: reference values of published systems, see the README.
-struct RecoverySpec {
-  Seconds detect_crash{5.0};
-  Seconds detect_hang{60.0};
-  Seconds restart{600.0};           ///< requeue, start, load the checkpoint, warm up
-  Seconds spare_swap{300.0};        ///< a spare domain takes over in place
-  Seconds standby_swap{20.0};       ///< a standby, warm and connected, takes over in place
-  Seconds rejoin{180.0};            ///< a repaired replica is let in
-  Seconds quiesce{0.5};             ///< stop and abort what is in flight
-  Seconds communicator_base{0.69};  ///< base + per_doubling * log2(ranks)
-  Seconds communicator_per_doubling{0.132};
-  Seconds state_copy_base{1.0};  ///< + bytes / bandwidth
-  double state_copy_GBps = 25.0;
-  Seconds warm_up{12.7};
-  /// Every piece of state lives on two DP ranks (plain DP, or ZeRO-1 with buddies), so that losing
-  /// GPUs loses no committed step. Without it every policy goes back to the last checkpoint.
-  bool peer_state = true;
-};
 
 struct PowerSpec {
   double max_boost = 1.3;

@@ -81,6 +81,14 @@ Expected<PolicyRun, Infeasible> make_run(const WhatIfRequest& request,
   }
   run.job.detect_crash = sim::to_sim_time(scenario.recovery.detect_crash);
   run.job.detect_hang = sim::to_sim_time(scenario.recovery.detect_hang);
+  run.job.detect_timeout = sim::to_sim_time(scenario.recovery.detect_timeout);
+  run.job.step_shares = step_shares(scenario);
+  const double per_day = fault_rates_of(request).per_day();
+  const bool must_pay =
+      policy == PolicyKind::adaptive || scenario.recovery.rejoin_rule == RejoinRule::when_it_pays;
+  if (must_pay && per_day > 0.0) {
+    run.job.rejoin_horizon = sim::to_sim_time(Days{1.0 / per_day});
+  }
   run.job.replan = [policy, known = *rates](const sim::SiteCensus& census) {
     return plan_operation(policy, known, census);
   };

@@ -385,6 +385,49 @@ TEST_CASE("the spares that a policy needs give it its full batch", "[planner][po
   }
 }
 
+TEST_CASE("a fixed batch is whole or the job waits", "[planner][policy]") {
+  tests::Dice dice(72);
+  for (int trial = 0; trial < 2000; ++trial) {
+    PolicyRates rates = random_rates(dice);
+    rates.fixed_batch = true;
+    offer_all(rates);
+    SiteCensus census = random_census(rates, dice);
+    for (const PolicyKind policy : kAllPolicies) {
+      CAPTURE(to_string(policy), census.num_healthy, census.num_lost, rates.sites_per_replica);
+      const Operation operation = plan_operation(policy, rates, census);
+      if (!runs_whole_replicas(policy) || operation.throughput <= 0.0) {
+        continue;
+      }
+      double batch = 0.0;  // in replicas
+      for (const auto* degrees : {&operation.damaged_degrees, &operation.filler_degrees}) {
+        for (const std::int32_t degree : *degrees) {
+          const double share = degree == operation.full_degree
+                                   ? 1.0
+                                   : rates.reduced[static_cast<std::size_t>(degree)].share;
+          batch += degree > 0 ? share : 0.0;
+        }
+      }
+      batch = (batch + static_cast<double>(operation.num_full_sites)) /
+              static_cast<double>(rates.sites_per_replica);
+      REQUIRE(batch >= static_cast<double>(rates.num_replicas) - 1e-9);
+      REQUIRE(operation.num_full_sites +
+                  static_cast<std::int64_t>(operation.filler_degrees.size()) +
+                  operation.num_spare_sites <=
+              census.num_healthy);
+    }
+    // As many spares as ntp says it needs are enough.
+    census.num_healthy =
+        rates.num_job_sites() - std::min(rates.num_job_sites(), census.num_damaged());
+    census.num_lost.resize(static_cast<std::size_t>(rates.num_job_sites() - census.num_healthy));
+    const std::int64_t needed = spares_needed(PolicyKind::ntp, rates, census);
+    census.num_healthy += needed;
+    CAPTURE(needed, census.num_healthy, census.num_lost);
+    REQUIRE(plan_operation(PolicyKind::ntp, rates, census).throughput > 0.0);
+    REQUIRE((needed == 0 || plan_operation(PolicyKind::dp_drop, rates, census).throughput ==
+                                (needed == census.num_damaged() ? 1.0 : 0.0)));
+  }
+}
+
 TEST_CASE("every policy has a name of its own", "[planner][policy]") {
   std::set<std::string> names;
   for (const PolicyKind policy : kAllPolicies) {

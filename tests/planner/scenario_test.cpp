@@ -179,3 +179,46 @@ TEST_CASE("a scenario without a required key is refused with its name", "[planne
     }
   }
 }
+
+TEST_CASE("recovery and checkpoints read their keys, and each mistake is named",
+          "[planner][scenario]") {
+  Value document = read_document(shipped_scenarios() / "small.toml");
+  for (const char* assignment : {"checkpoint.kind=in_memory",
+                                 "checkpoint.rule=daly",
+                                 "checkpoint.stored_interval_minutes=10",
+                                 "checkpoint.survives=['gpu']",
+                                 "recovery.start_seconds=120",
+                                 "recovery.communicators=reinitialise",
+                                 "recovery.hot_spares=true",
+                                 "recovery.rejoin_rule=when_it_pays",
+                                 "recovery.batch=fixed"}) {
+    CAPTURE(assignment);
+    apply_override(document, assignment);
+  }
+  const Scenario scenario = read_scenario(Reader(document, "small.toml"));
+  CHECK(scenario.checkpoint.kind == CheckpointKind::in_memory);
+  CHECK(scenario.checkpoint.cost == Seconds{0.04});
+  CHECK(scenario.checkpoint.rule == IntervalRule::daly);
+  CHECK(scenario.checkpoint.stored_interval == Seconds{600});
+  CHECK(scenario.checkpoint.survives == std::array<bool, 4>{true, false, false, false});
+  CHECK(scenario.recovery.start == Seconds{120});
+  CHECK(scenario.recovery.communicators == Communicators::reinitialise);
+  CHECK(scenario.recovery.hot_spares);
+  CHECK(scenario.recovery.rejoin_rule == RejoinRule::when_it_pays);
+  CHECK(scenario.recovery.batch == BatchRule::fixed);
+
+  const auto names = [](const std::vector<std::string>& overrides, const std::string& part) {
+    const std::string text = complaint(overrides);
+    CAPTURE(text, part);
+    CHECK(text.find(part) != std::string::npos);
+  };
+  names({"checkpoint.kind=lazy"}, "checkpoint.kind");
+  names({"checkpoint.rule=guess"}, "checkpoint.rule");
+  names({"checkpoint.survives=['rack']"}, "checkpoint.survives");
+  names({"checkpoint.save_GBps=0"}, "checkpoint.save_GBps");
+  names({"checkpoint.stored_interval_seconds=0"}, "checkpoint");
+  names({"checkpoint.rule=adaptive", "checkpoint.interval_seconds=5"}, "checkpoint");
+  names({"recovery.batch=maybe"}, "recovery.batch");
+  names({"recovery.start_seconds=5", "recovery.restart_seconds=5"}, "recovery");
+  names({"recovery.quiesce_pending_seconds=-1"}, "recovery.quiesce_pending");
+}
