@@ -10,7 +10,7 @@ from runflat.vocabulary import policy_term
 Document = dict[str, Any]
 
 _MARGIN = 1.1
-_OFF_SCALE_RATIO = 3.0
+_OFF_SCALE_RATIO = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def loss_by_cause(document: Document) -> Bars:
 
 def off_scale(losses: dict[str, float]) -> set[str]:
     """The policies that lose so much more than the others that a common scale would flatten those:
-    at most half of them, each more than three times the best of the rest."""
+    at most half of them, each more than five times the best of the rest."""
     names = sorted(losses, key=lambda name: -losses[name])
     for num in range(len(names) // 2, 0, -1):
         if losses[names[num - 1]] > _OFF_SCALE_RATIO * losses[names[num]]:
