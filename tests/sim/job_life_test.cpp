@@ -354,16 +354,25 @@ TEST_CASE("exponential interruptions with checkpoints keep the renewal formula's
           "[sim][job_life]") {
   // Each gap X between faults (rate a) starts with R of recovery; then every t + C keep t of work:
   //   E[kept] = t sum_k P(X >= R + k (t + C)) = t exp(-a R) / (exp(a (t + C)) - 1).
-  // The same with steps for checkpoints (C = 0) where a fault costs the step in flight only.
+  // The same with steps for checkpoints (C = 0) where a fault costs the step in flight only. A
+  // snapshot that takes B to storage counts from then on: R + B in place of R.
   struct Case {
     Seconds mean_gap, interval, cost, detect, pause;
     bool rolls_back;
+    Seconds background{0.0};
   };
   const Case c =
       GENERATE(Case{Seconds{11'000}, Seconds{670}, Seconds{20}, Seconds{5}, Seconds{600}, true},
                Case{Seconds{3'000}, Seconds{3'600}, Seconds{60}, Seconds{60}, Seconds{300}, true},
                Case{Seconds{500}, Seconds{100}, Seconds{100}, Seconds{0}, Seconds{1'000}, true},
-               Case{Seconds{11'000}, Seconds{4'000}, Seconds{0}, Seconds{5}, Seconds{20}, false});
+               Case{Seconds{11'000}, Seconds{4'000}, Seconds{0}, Seconds{5}, Seconds{20}, false},
+               Case{Seconds{11'000},
+                    Seconds{100},
+                    Seconds{0.5},
+                    Seconds{5},
+                    Seconds{600},
+                    true,
+                    Seconds{99}});
   constexpr int kGapsPerBatch = 1000;
   std::vector<double> kept;  // milliseconds per gap, by batch
   for (std::uint32_t batch = 0; batch < 60; ++batch) {
@@ -377,7 +386,9 @@ TEST_CASE("exponential interruptions with checkpoints keep the renewal formula's
     faults.push_back({.begin = now, .end = now, .blast_radius = BlastRadius::job});
     JobSpec job = one_gpu_job();
     if (c.rolls_back) {
-      job.checkpoint = {.interval = to_sim_time(c.interval), .cost = to_sim_time(c.cost)};
+      job.checkpoint = {.interval = to_sim_time(c.interval),
+                        .cost = to_sim_time(c.cost),
+                        .background = to_sim_time(c.background)};
     } else {
       job.step_time = to_sim_time(c.interval);
     }
@@ -391,7 +402,8 @@ TEST_CASE("exponential interruptions with checkpoints keep the renewal formula's
     kept.push_back(outcome.goodput * static_cast<double>(duration.count()) / kGapsPerBatch);
   }
   const double rate = 1.0 / c.mean_gap.count();
-  const double expected = c.interval.count() * std::exp(-rate * (c.detect + c.pause).count()) /
+  const double expected = c.interval.count() *
+                          std::exp(-rate * (c.detect + c.pause + c.background).count()) /
                           std::expm1(rate * (c.interval + c.cost).count());
   const Estimate measured = estimate(kept);
   CAPTURE(measured.mean, measured.standard_error, expected);
