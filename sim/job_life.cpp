@@ -4,9 +4,11 @@
 #include "sim/census_cache.hpp"
 #include "sim/checkpoint_interval.hpp"
 #include "sim/event_queue.hpp"
+#include "sim/goodput_buckets.hpp"
 #include "sim/progress.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace runflat::sim {
 namespace {
@@ -37,6 +39,7 @@ class JobLife {
         num_job_gpus_(static_cast<std::int64_t>(job.sites.num_job_sites) * job.sites.tp),
         pool_(job.sites),
         progress_(job.checkpoint, job.step_time),
+        buckets_(faults.duration, job.num_buckets),
         stragglers_(job.sites.cluster, job.step_shares),
         faults_(faults.faults),
         slowdowns_(faults.slowdowns) {
@@ -68,6 +71,7 @@ class JobLife {
     take_events(duration_);
     advance(duration_);
     outcome_.goodput = progress_.kept_work() / static_cast<double>(duration_.count());
+    outcome_.goodput_by_bucket = std::move(buckets_).take();
     outcome_.availability =
         static_cast<double>(up_.count()) / static_cast<double>(duration_.count());
     return std::move(outcome_);
@@ -313,12 +317,11 @@ class JobLife {
   /// Charges the time up to `to`, bucket by bucket.
   void advance(SimTime to) {
     while (now_ < to) {
-      const SimTime bucket_end = end_of_bucket();
-      const SimTime next = std::min(to, bucket_end);
+      const SimTime next = std::min(to, buckets_.end());
       charge(next - now_);
       now_ = next;
-      if (now_ == bucket_end) {
-        close_bucket();
+      if (now_ == buckets_.end()) {
+        buckets_.close(progress_.kept_work());
       }
     }
   }
@@ -359,26 +362,12 @@ class JobLife {
     time[static_cast<std::size_t>(spares_needed_)] += span;
   }
 
-  /// Buckets differ by a millisecond at most.
-  [[nodiscard]] SimTime end_of_bucket() const {
-    const auto number = static_cast<std::int64_t>(outcome_.goodput_by_bucket.size()) + 1;
-    return duration_ / job_.num_buckets * number +
-           duration_ % SimTime{job_.num_buckets} * number / job_.num_buckets;
-  }
-
-  void close_bucket() {
-    const SimTime span = now_ - bucket_begin_;
-    outcome_.goodput_by_bucket.push_back((progress_.kept_work() - kept_at_bucket_begin_) /
-                                         static_cast<double>(span.count()));
-    bucket_begin_ = now_;
-    kept_at_bucket_begin_ = progress_.kept_work();
-  }
-
   const JobSpec& job_;
   SimTime duration_;
   std::int64_t num_job_gpus_;
   SitePool pool_;
   Progress progress_;
+  GoodputBuckets buckets_;
   Stragglers stragglers_;
   const std::vector<Fault>& faults_;
   std::size_t next_fault_ = 0;
@@ -397,16 +386,12 @@ class JobLife {
   std::int64_t spares_needed_ = 0;
   SimTime now_{};
   SimTime up_{};
-  SimTime bucket_begin_{};
-  double kept_at_bucket_begin_ = 0.0;
   JobOutcome outcome_;
 };
 
 }  // namespace
 
 JobOutcome simulate_job(const JobSpec& job, const FaultTimeline& faults) {
-  require(job.num_buckets >= 1 && faults.duration.count() >= job.num_buckets,
-          "a simulation takes at least a millisecond for each bucket");
   require(job.sites.cluster.gpus_per_node == faults.shape.gpus_per_node &&
               job.sites.cluster.domain_size == faults.shape.domain_size &&
               job.sites.cluster.num_nodes <= faults.shape.num_nodes,
