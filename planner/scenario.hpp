@@ -58,7 +58,8 @@ struct Scenario {
     return spare_domains[static_cast<std::size_t>(policy)];
   }
   [[nodiscard]] std::int64_t most_spares() const;
-  /// The cluster with a policy's spare domains: whole nodes, so that the last may be a part.
+  /// The cluster with a policy's spare domains: in whole nodes, so that there may
+  /// be a domain more than asked for.
   [[nodiscard]] sim::ClusterShape shape_with_spares(std::int64_t num_spare_domains) const;
 };
 

@@ -7,7 +7,8 @@ from runflat.api import Step, plan, step, what_if
 from runflat.campaign import sweep
 from runflat.result import Result
 from runflat.scenario_files import load_scenario, shipped_scenarios
-from runflat.sweep_result import Point, Sweep
+from runflat.sweep_point import Point
+from runflat.sweep_result import Sweep
 
 __all__ = [
     "InfeasibleError",

@@ -14,7 +14,8 @@ from runflat.api import MAX_TRIALS
 from runflat.grid import Axis, Scalar, Vary, axes_of, grid
 from runflat.point_store import Outcome, PointStore
 from runflat.scenario_files import load_scenario
-from runflat.sweep_result import Point, Sweep
+from runflat.sweep_point import Point
+from runflat.sweep_result import Sweep
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from runflat.grid import Axis, Scalar
-    from runflat.sweep_result import Point
+    from runflat.sweep_point import Point
 
 _PANELS_PER_FIGURE = 6
 _COLUMNS = 3

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +14,12 @@ from rich.console import Group
 
 from runflat._core import Scenario
 from runflat.console import stdout_console
-from runflat.grid import Axis, Scalar
+from runflat.grid import Axis
+from runflat.sweep_point import Point
 from runflat.sweep_table import columns_of, parquet_bytes, sweep_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from runflat.figure_data import Document
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One cell of the grid: its result.json without curves, or the reason why there is none."""
-
-    values: dict[str, Scalar]
-    reason: str
-    document: Document | None
 
 
 class Sweep:

@@ -15,7 +15,7 @@ from runflat.formats import percent
 if TYPE_CHECKING:
     from runflat.figure_data import Document
     from runflat.grid import Axis
-    from runflat.sweep_result import Point
+    from runflat.sweep_point import Point
 
 _MOST_POLICIES = 5
 _MOST_ROWS = 60
