@@ -1,6 +1,8 @@
 #include "planner/plan_job.hpp"
 
+#include "core/transition.hpp"
 #include "planner/placement.hpp"
+#include "planner/recovery_cost.hpp"
 #include "planner/replica_time.hpp"
 #include "planner/verify.hpp"
 #include "sim/site_pool.hpp"
@@ -265,11 +267,9 @@ std::vector<std::string> explain(const Situation& situation,
   return reasons;
 }
 
-}  // namespace
-
-Expected<Plan, Infeasible> plan_job(const Scenario& scenario,
-                                    PolicyKind policy,
-                                    const Health& health) {
+Expected<Plan, Infeasible> place_job(const Scenario& scenario,
+                                     PolicyKind policy,
+                                     const Health& health) {
   const auto assessed = assess(scenario, policy, health);
   if (!assessed) {
     return assessed.error();
@@ -318,14 +318,39 @@ Expected<Plan, Infeasible> plan_job(const Scenario& scenario,
   return plan;
 }
 
-Expected<double, Infeasible> predicted_throughput(const Scenario& scenario,
-                                                  PolicyKind policy,
-                                                  const Health& health) {
-  const auto situation = assess(scenario, policy, health);
-  if (!situation) {
-    return situation.error();
+/// What it takes to get to `next` in place from the plan without failures.
+std::string describe_transition(const Scenario& scenario, const Plan& healthy, const Plan& next) {
+  const auto transition = make_transition(healthy, next);
+  if (!transition) {
+    return fmt::format("It cannot be reached in place: {}.", transition.error().reason);
   }
-  return situation->operation.throughput;
+  constexpr double kGB = 1e9;
+  return fmt::format(
+      "Getting there from the healthy plan changes {} communicators and moves {:.1f} GB, at most "
+      "{:.2f} GB of one GPU over NVLink and {:.2f} GB over the network: {:.1f} s in place.",
+      transition->communicators.size(),
+      transition->total_bytes().value / kGB,
+      transition->most_within_domains(next.cluster).value / kGB,
+      transition->most_between_domains(next.cluster).value / kGB,
+      transition_time(*transition, scenario).count());
+}
+
+}  // namespace
+
+Expected<Plan, Infeasible> plan_job(const Scenario& scenario,
+                                    PolicyKind policy,
+                                    const Health& health) {
+  Expected<Plan, Infeasible> plan = place_job(scenario, policy, health);
+  if (!plan || health.down().empty()) {
+    return plan;
+  }
+  const Expected<Plan, Infeasible> healthy = place_job(scenario, policy, Health());
+  if (!healthy) {
+    return healthy;
+  }
+  Plan next = std::move(plan).value();
+  next.reasons.push_back(describe_transition(scenario, *healthy, next));
+  return next;
 }
 
 }  // namespace runflat::planner

@@ -9,16 +9,12 @@
 namespace runflat::planner {
 
 /// The Plan of the scenario's job under a policy when `health` says what is down: the operation of
-/// plan_operation on these very GPUs, placed so that the least state moves. The plan's cluster has
+/// plan_operation on these very GPUs, placed so that the least state moves. With failures, the last
+/// of its reasons is what it takes to get there from the plan without them. The plan's cluster has
 /// the policy's spare domains after the scenario's own, and it keeps the rules of verify_plan.
 /// Infeasible with what would help.
 [[nodiscard]] Expected<Plan, Infeasible> plan_job(const Scenario& scenario,
                                                   PolicyKind policy,
                                                   const Health& health);
-
-/// Throughput over the healthy job's of what plan_job would run; 0 where it is infeasible.
-[[nodiscard]] Expected<double, Infeasible> predicted_throughput(const Scenario& scenario,
-                                                                PolicyKind policy,
-                                                                const Health& health);
 
 }  // namespace runflat::planner
