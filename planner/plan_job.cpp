@@ -37,20 +37,11 @@ ClusterSpec cluster_with_spares(const Scenario& scenario, PolicyKind policy) {
   return cluster;
 }
 
-sim::SiteShape site_shape(const Scenario& scenario, PolicyKind policy) {
-  return {.cluster = scenario.shape_with_spares(scenario.spares_of(policy)),
-          .tp = static_cast<std::int32_t>(scenario.layout.tp),
-          .num_job_sites = static_cast<std::int32_t>(scenario.num_job_sites())};
-}
-
-Expected<Situation, Infeasible> assess(const Scenario& scenario,
-                                       PolicyKind policy,
-                                       const Health& health) {
-  const auto rates = scenario_rates(policy, scenario);
-  if (!rates) {
-    return rates.error();
-  }
-  const sim::SiteShape shape = site_shape(scenario, policy);
+Situation assess(const Scenario& scenario,
+                 PolicyKind policy,
+                 const PolicyRates& rates,
+                 const Health& health) {
+  const sim::SiteShape shape = scenario.site_shape(policy);
   sim::SitePool pool(shape);
   for (const GpuId gpu : health.down()) {
     require(gpu.value() >= 0 && gpu.value() < shape.cluster.num_gpus(),
@@ -63,12 +54,12 @@ Expected<Situation, Infeasible> assess(const Scenario& scenario,
                       .followed = policy,
                       .cluster = cluster_with_spares(scenario, policy),
                       .health = health,
-                      .rates = *rates,
+                      .rates = rates,
                       .num_lost = {},
-                      .operation = plan_operation(policy, *rates, pool.census())};
-  if (!rates->alternatives.empty()) {
+                      .operation = plan_operation(policy, rates, pool.census())};
+  if (!rates.alternatives.empty()) {
     const auto& followed =
-        rates->alternatives[static_cast<std::size_t>(situation.operation.variant)];
+        rates.alternatives[static_cast<std::size_t>(situation.operation.variant)];
     situation.followed = followed.policy;
     situation.rates = followed.rates;
   }
@@ -269,12 +260,9 @@ std::vector<std::string> explain(const Situation& situation,
 
 Expected<Plan, Infeasible> place_job(const Scenario& scenario,
                                      PolicyKind policy,
+                                     const PolicyRates& rates,
                                      const Health& health) {
-  const auto assessed = assess(scenario, policy, health);
-  if (!assessed) {
-    return assessed.error();
-  }
-  const Situation& situation = *assessed;
+  const Situation situation = assess(scenario, policy, rates, health);
   if (situation.operation.throughput <= 0.0) {
     return cannot_run(situation);
   }
@@ -340,11 +328,15 @@ std::string describe_transition(const Scenario& scenario, const Plan& healthy, c
 Expected<Plan, Infeasible> plan_job(const Scenario& scenario,
                                     PolicyKind policy,
                                     const Health& health) {
-  Expected<Plan, Infeasible> plan = place_job(scenario, policy, health);
+  const auto rates = scenario_rates(policy, scenario);
+  if (!rates) {
+    return rates.error();
+  }
+  Expected<Plan, Infeasible> plan = place_job(scenario, policy, *rates, health);
   if (!plan || health.down().empty()) {
     return plan;
   }
-  const Expected<Plan, Infeasible> healthy = place_job(scenario, policy, Health());
+  const Expected<Plan, Infeasible> healthy = place_job(scenario, policy, *rates, Health());
   if (!healthy) {
     return healthy;
   }

@@ -1,5 +1,6 @@
 #include "planner/recovery_cost.hpp"
 
+#include "core/state_slice.hpp"
 #include "sim/checkpoint_interval.hpp"
 
 #include <algorithm>
@@ -9,7 +10,6 @@ namespace runflat::planner {
 namespace {
 
 constexpr double kGiga = 1e9;
-constexpr double kBytesPerParameter = 2.0 + 4.0 + 4.0 + 4.0;
 
 Seconds communicator_time(const Scenario& scenario) {
   const RecoverySpec& recovery = scenario.recovery;
@@ -95,12 +95,12 @@ PolicyPauses pauses(PolicyKind policy, const Scenario& scenario) {
 }  // namespace
 
 Bytes state_of_one_gpu(const Scenario& scenario) {
-  return Bytes{kBytesPerParameter * static_cast<double>(scenario.model.num_parameters()) /
-               static_cast<double>(scenario.layout.tp * scenario.layout.pp)};
+  return state_of_job(scenario) / static_cast<double>(scenario.layout.tp * scenario.layout.pp);
 }
 
 Bytes state_of_job(const Scenario& scenario) {
-  return Bytes{kBytesPerParameter * static_cast<double>(scenario.model.num_parameters())};
+  return Bytes{static_cast<double>(kStateBytesPerParameter) *
+               static_cast<double>(scenario.model.num_parameters())};
 }
 
 Seconds transition_time(const Transition& transition, const Scenario& scenario) {
@@ -141,9 +141,7 @@ FaultRates fault_rates(const Scenario& scenario) {
     if (kind.slow) {
       continue;  // a straggler interrupts nothing
     }
-    const double per_day = kind.rate_per_node_day * scenario.failures.scale * nodes;
-    const bool is_software = kind.blast_radius == sim::BlastRadius::job;
-    (is_software ? rates.software_per_day : rates.hardware_per_day) += per_day;
+    rates.add(kind.blast_radius, kind.rate_per_node_day * scenario.failures.scale * nodes);
   }
   return rates;
 }

@@ -35,6 +35,10 @@ struct FaultRates {
   double hardware_per_day = 0.0;
   double software_per_day = 0.0;
 
+  /// Counts faults of this radius; those of the job are software.
+  void add(sim::BlastRadius radius, double faults_per_day) {
+    (radius == sim::BlastRadius::job ? software_per_day : hardware_per_day) += faults_per_day;
+  }
   [[nodiscard]] double per_day() const { return hardware_per_day + software_per_day; }
 };
 /// Those of the scenario's failures.

@@ -128,6 +128,12 @@ sim::ClusterShape Scenario::shape_with_spares(std::int64_t num_spare_domains) co
           .domain_size = static_cast<std::int32_t>(cluster.domain_size)};
 }
 
+sim::SiteShape Scenario::site_shape(PolicyKind policy) const {
+  return {.cluster = shape_with_spares(spares_of(policy)),
+          .tp = static_cast<std::int32_t>(layout.tp),
+          .num_job_sites = static_cast<std::int32_t>(num_job_sites())};
+}
+
 Scenario read_scenario(const Reader& in) {
   ObjectReader members = in.object();
   const Reader schema = members.at("schema");

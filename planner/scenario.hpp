@@ -10,6 +10,7 @@
 #include "planner/policy.hpp"
 #include "planner/recovery_spec.hpp"
 #include "sim/failure_model.hpp"
+#include "sim/site_pool.hpp"
 
 #include <array>
 #include <cstdint>
@@ -61,6 +62,8 @@ struct Scenario {
   /// The cluster with a policy's spare domains: in whole nodes, so that there may
   /// be a domain more than asked for.
   [[nodiscard]] sim::ClusterShape shape_with_spares(std::int64_t num_spare_domains) const;
+  /// The TP sites of the job on the cluster with the policy's spare domains.
+  [[nodiscard]] sim::SiteShape site_shape(PolicyKind policy) const;
 };
 
 /// Reads `schema = 1` and the tables cluster, model, layout, training, failures, checkpoint,

@@ -47,22 +47,15 @@ FaultRates fault_rates_of(const WhatIfRequest& request) {
   FaultRates rates;
   const double days = std::max(request.scenario.duration.count(), 1e-9);
   for (const sim::Fault& fault : request.trace->faults) {
-    const bool is_software = fault.blast_radius == sim::BlastRadius::job;
-    (is_software ? rates.software_per_day : rates.hardware_per_day) += 1.0 / days;
+    rates.add(fault.blast_radius, 1.0 / days);
   }
   return rates;
 }
 
-sim::SiteShape site_shape(const Scenario& scenario, PolicyKind policy) {
-  return {.cluster = scenario.shape_with_spares(scenario.spares_of(policy)),
-          .tp = static_cast<std::int32_t>(scenario.layout.tp),
-          .num_job_sites = static_cast<std::int32_t>(scenario.num_job_sites())};
-}
-
-Expected<PolicyRun, Infeasible> make_run(const WhatIfRequest& request,
+Expected<PolicyRun, Infeasible> make_run(const Scenario& scenario,
                                          PolicyKind policy,
-                                         Seconds step_time) {
-  const Scenario& scenario = request.scenario;
+                                         Seconds step_time,
+                                         const FaultRates& fault_rates) {
   const auto rates = scenario_rates(policy, scenario);
   if (!rates) {
     return rates.error();
@@ -72,9 +65,9 @@ Expected<PolicyRun, Infeasible> make_run(const WhatIfRequest& request,
                 .job = {},
                 .outcomes = {},
                 .tally = PolicyTally(scenario.sites_per_domain())};
-  run.job.sites = site_shape(scenario, policy);
+  run.job.sites = scenario.site_shape(policy);
   run.job.step_time = std::max(sim::to_sim_time(step_time), sim::SimTime{1});
-  run.job.checkpoint = checkpoint_schedule(policy, scenario, fault_rates_of(request));
+  run.job.checkpoint = checkpoint_schedule(policy, scenario, fault_rates);
   run.job.change_costs = change_costs(policy, scenario);
   for (const Alternative& alternative : rates->alternatives) {
     run.job.variant_costs.push_back(change_costs(alternative.policy, scenario));
@@ -83,7 +76,7 @@ Expected<PolicyRun, Infeasible> make_run(const WhatIfRequest& request,
   run.job.detect_hang = sim::to_sim_time(scenario.recovery.detect_hang);
   run.job.detect_timeout = sim::to_sim_time(scenario.recovery.detect_timeout);
   run.job.step_shares = step_shares(scenario);
-  const double per_day = fault_rates_of(request).per_day();
+  const double per_day = fault_rates.per_day();
   const bool must_pay =
       policy == PolicyKind::adaptive || scenario.recovery.rejoin_rule == RejoinRule::when_it_pays;
   if (must_pay && per_day > 0.0) {
@@ -264,7 +257,7 @@ void add_loss_curves(const WhatIfRequest& request,
         request.scenario.cluster.domain_size));
   }
   for (std::size_t run = 0; run < runs.size(); ++run) {
-    const sim::SiteShape shape = site_shape(request.scenario, runs[run].policy);
+    const sim::SiteShape shape = request.scenario.site_shape(runs[run].policy);
     for (const double fraction : result.failed_fractions) {
       const std::int64_t failed =
           sim::FailedGpus::of_fraction(shape.cluster.num_gpus(), fraction).num_failed;
@@ -309,9 +302,10 @@ Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
   if (!step_time) {
     return step_time.error();
   }
+  const FaultRates fault_rates = fault_rates_of(request);
   std::vector<PolicyRun> runs;
   for (const PolicyKind policy : request.policies) {
-    auto run = make_run(request, policy, step_time->time);
+    auto run = make_run(scenario, policy, step_time->time, fault_rates);
     if (!run) {
       return run.error();
     }

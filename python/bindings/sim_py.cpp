@@ -68,9 +68,7 @@ std::vector<double> loss_curve(const LoadedScenario& loaded,
   const Scenario& scenario = loaded.scenario;
   const PolicyKind kind = policy_named(policy);
   const planner::PolicyRates rates = value_or_throw(planner::scenario_rates(kind, scenario));
-  const sim::SiteShape shape{.cluster = scenario.shape_with_spares(scenario.spares_of(kind)),
-                             .tp = static_cast<std::int32_t>(scenario.layout.tp),
-                             .num_job_sites = static_cast<std::int32_t>(scenario.num_job_sites())};
+  const sim::SiteShape shape = scenario.site_shape(kind);
   std::vector<double> losses;
   losses.reserve(num_failures.size());
   for (const std::int64_t failures : num_failures) {
