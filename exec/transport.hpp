@@ -1,0 +1,40 @@
+#pragma once
+
+#include "exec/communicator.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace runflat::exec {
+
+/// A group to be made. Members are processes, numbered for the life of the job, whatever ranks they
+/// play; their order is that of the communicator's ranks.
+struct GroupSpec {
+  /// The same on all members and never used twice in a job: holds the generation, kind and place.
+  std::string name;
+  std::vector<std::int64_t> members;
+  /// How long an operation may take from its turn in the queue.
+  std::chrono::milliseconds timeout{600'000};
+};
+
+/// Makes communicators between the processes of a job.
+class Transport {
+ public:
+  Transport() = default;
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+  virtual ~Transport() = default;
+
+  /// The number of this process.
+  [[nodiscard]] virtual std::int64_t process() const = 0;
+
+  /// All members call it, this process being one; groups that share processes are made in the same
+  /// order everywhere. Null when not all members came before the deadline.
+  [[nodiscard]] virtual std::unique_ptr<Communicator> make_group(const GroupSpec& group,
+                                                                 Deadline deadline) = 0;
+};
+
+}  // namespace runflat::exec
