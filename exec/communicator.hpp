@@ -69,8 +69,8 @@ class Communicator {
   /// Replaces `data` by its reduction over all ranks, the same on all of them to the bit.
   virtual Ticket all_reduce(void* data, std::int64_t num, DataType type, ReduceOp op) = 0;
 
-  /// `data` holds `counts[0] + counts[1] + ...` elements, in that order; afterwards part r of rank r
-  /// holds its reduction over all ranks, and the other parts nothing meaningful.
+  /// `data` holds `counts[0] + counts[1] + ...` elements, in that order; afterwards part r of rank
+  /// r holds its reduction over all ranks, and the other parts nothing meaningful.
   virtual Ticket reduce_scatter(void* data,
                                 std::span<const std::int64_t> counts,
                                 DataType type,
@@ -107,8 +107,8 @@ class Communicator {
   /// A communicator of the members that are not in `excluded` (ascending ranks of this one), in
   /// their order. Called by them alone; this communicator is aborted by it. Null when they did not
   /// all come before the deadline.
-  [[nodiscard]] virtual std::unique_ptr<Communicator> shrink(
-      std::span<const std::int64_t> excluded, Deadline deadline) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Communicator> shrink(std::span<const std::int64_t> excluded,
+                                                             Deadline deadline) = 0;
 
   /// From now on, notes when operations run.
   virtual void record_times() = 0;
