@@ -1,15 +1,25 @@
 #pragma once
 
 #include "exec/communicator.hpp"
+#include "exec/transport.hpp"
 
 #include <cstdint>
 #include <functional>
 
 namespace runflat::exec {
 
-/// Runs `run` once for every rank of a new group, each in a thread of its own with memory shared:
-/// collectives without a cluster. A rank whose `run` has returned or thrown is lost to the others.
-/// When all have ended, rethrows what was thrown first.
-void spawn(std::int64_t world_size, const std::function<void(Communicator&)>& run);
+/// What a rank that runs in a thread has.
+struct ThreadRank {
+  Transport& transport;
+  Communicator& world;  ///< all of them
+};
+
+/// A rank that throws it dies, and spawn() does not rethrow it.
+struct RankDeath {};
+
+/// Runs `run` once for every rank of a new world, each in a thread of its own with memory shared:
+/// collectives without a cluster. A rank whose `run` has returned or thrown is lost to the others
+/// in all its groups, at once. When all have ended, rethrows what was thrown first.
+void spawn(std::int64_t world_size, const std::function<void(ThreadRank&)>& run);
 
 }  // namespace runflat::exec

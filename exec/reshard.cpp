@@ -164,10 +164,11 @@ SyncStatus ParamReshard::run(const Memory& memory,
     }
   };
   copy(memory.from, memory.send, pack_);
-  group.all_to_all_v(memory.send,
-                     in_bytes(num_sent_to_, memory.element_size),
-                     memory.recv,
-                     in_bytes(num_received_from_, memory.element_size));
+  all_to_all_v(group,
+               memory.send,
+               in_bytes(num_sent_to_, memory.element_size),
+               memory.recv,
+               in_bytes(num_received_from_, memory.element_size));
   copy(memory.from, memory.to, keep_);
   const SyncStatus status = group.wait(deadline);
   if (status == SyncStatus::done) {

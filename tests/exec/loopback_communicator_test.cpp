@@ -35,7 +35,8 @@ TEST_CASE("an all_to_all_v brings every byte to its rank, for any sizes", "[exec
     std::vector<std::vector<std::byte>> received(num_ranks);
     std::vector<std::vector<std::byte>> expected(num_ranks);
     std::vector<SyncStatus> status(num_ranks, SyncStatus::timed_out);
-    spawn(world, [&](Communicator& group) {
+    spawn(world, [&](ThreadRank& self) {
+      Communicator& group = self.world;
       const auto me = static_cast<std::size_t>(group.rank());
       std::vector<std::byte> send;
       std::vector<std::int64_t> recv_sizes;
@@ -45,7 +46,7 @@ TEST_CASE("an all_to_all_v brings every byte to its rank, for any sizes", "[exec
         recv_sizes.push_back(sizes[peer][me]);
       }
       received[me].resize(expected[me].size());
-      group.all_to_all_v(send.data(), sizes[me], received[me].data(), recv_sizes);
+      all_to_all_v(group, send.data(), sizes[me], received[me].data(), recv_sizes);
       status[me] = group.wait(deadline_in(10s));
     });
     CHECK(status == std::vector<SyncStatus>(num_ranks, SyncStatus::done));
@@ -58,7 +59,8 @@ TEST_CASE("an all_reduce gives every rank the same sum and maximum", "[exec][com
   const auto num_ranks = static_cast<std::size_t>(world);
   std::vector<std::vector<float>> sums(num_ranks);
   std::vector<std::vector<std::int64_t>> largest(num_ranks);
-  spawn(world, [&](Communicator& group) {
+  spawn(world, [&](ThreadRank& self) {
+    Communicator& group = self.world;
     const auto me = static_cast<std::size_t>(group.rank());
     for (int i = 0; i < 100; ++i) {
       sums[me].push_back(0.1F * static_cast<float>((group.rank() + 1) * i));
@@ -88,7 +90,8 @@ TEST_CASE("nobody passes a barrier before everybody is there", "[exec][communica
   constexpr int kRounds = 200;
   std::atomic<std::int64_t> num_arrived = 0;
   std::atomic<bool> early = false;
-  spawn(kWorld, [&](Communicator& group) {
+  spawn(kWorld, [&](ThreadRank& self) {
+    Communicator& group = self.world;
     for (int round = 1; round <= kRounds; ++round) {
       ++num_arrived;
       group.barrier();
@@ -106,7 +109,8 @@ TEST_CASE("a rank that is gone is lost to the others, at once and for good",
   std::vector<SyncStatus> first(kWorld, SyncStatus::done);
   std::vector<SyncStatus> second(kWorld, SyncStatus::done);
   const auto start = std::chrono::steady_clock::now();
-  spawn(kWorld, [&](Communicator& group) {
+  spawn(kWorld, [&](ThreadRank& self) {
+    Communicator& group = self.world;
     const auto me = static_cast<std::size_t>(group.rank());
     if (group.rank() == 2) {
       return;
@@ -127,7 +131,8 @@ TEST_CASE("a deadline that passes is a timeout for one and a lost peer for the r
           "[exec][communicator]") {
   std::vector<SyncStatus> status(2, SyncStatus::done);
   std::atomic<bool> has_timed_out = false;
-  spawn(2, [&](Communicator& group) {
+  spawn(2, [&](ThreadRank& self) {
+    Communicator& group = self.world;
     if (group.rank() == 1) {
       has_timed_out.wait(false);
     }
@@ -143,7 +148,8 @@ TEST_CASE("a deadline that passes is a timeout for one and a lost peer for the r
 
 TEST_CASE("spawn rethrows what a rank has thrown", "[exec][communicator]") {
   CHECK_THROWS_AS(spawn(3,
-                        [](Communicator& group) {
+                        [](ThreadRank& self) {
+                          Communicator& group = self.world;
                           if (group.rank() == 1) {
                             throw std::runtime_error("rank 1");
                           }
@@ -151,16 +157,17 @@ TEST_CASE("spawn rethrows what a rank has thrown", "[exec][communicator]") {
                           (void)group.wait(deadline_in(60s));
                         }),
                   std::runtime_error);
-  CHECK_THROWS_AS(spawn(0, [](Communicator&) {}), InvalidArgument);
+  CHECK_THROWS_AS(spawn(0, [](ThreadRank&) {}), InvalidArgument);
 }
 
 TEST_CASE("sizes that do not agree are refused without a hang", "[exec][communicator]") {
   CHECK_THROWS_AS(spawn(2,
-                        [](Communicator& group) {
+                        [](ThreadRank& self) {
+                          Communicator& group = self.world;
                           const std::vector<std::int64_t> send = {0, 4};
                           const std::vector<std::int64_t> recv = {group.rank() == 1 ? 8 : 0, 0};
                           std::vector<std::byte> memory(16);
-                          group.all_to_all_v(memory.data(), send, memory.data() + 8, recv);
+                          all_to_all_v(group, memory.data(), send, memory.data() + 8, recv);
                           (void)group.wait(deadline_in(60s));
                         }),
                   InvalidArgument);
