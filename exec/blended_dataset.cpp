@@ -63,7 +63,8 @@ BlendedDataset::BlendedDataset(std::vector<std::unique_ptr<SampleSource>> source
   for (const auto& source : sources_) {
     require(source->seq_length() == seq_length(), "sources of a blend have one sequence length");
   }
-  const std::vector<double> shares = normalized(weights);
+  // Twice, as Megatron does: the last bit may decide who is furthest behind.
+  const std::vector<double> shares = normalized(normalized(weights));
   std::vector<std::int64_t> drawn_of(sources_.size(), 0);
   for (std::int64_t i = 0; i < num_samples; ++i) {
     const std::size_t source = next_source(shares, drawn_of, i);

@@ -17,7 +17,8 @@ namespace runflat::exec {
 
 /// Several sources in given proportions, in the order of Megatron's BlendedDataset: every sample
 /// comes from the source that is furthest behind its share, the first of them in a tie, and is that
-/// source's next one.
+/// source's next one. (Eight weights and more are summed in another order than numpy's, which can
+/// change a share's last bit.)
 class BlendedDataset : public SampleSource {
  public:
   /// The sources have one seq_length; at most 32,767. InvalidArgument where a source has fewer

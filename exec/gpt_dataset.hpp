@@ -12,13 +12,13 @@
 namespace runflat::exec {
 
 struct GptDatasetConfig {
-  SequenceRange sequences;  ///< what this split may read; Megatron calls them documents
+  SequenceRange sequences{};  ///< what this split may read; Megatron calls them documents
   std::int64_t seq_length = 0;
   std::int64_t num_samples = 0;  ///< at least so many, by repetition; 0: what one epoch holds
   std::uint32_t seed = 0;
-  std::int64_t vocab_size = 0;                ///< every token is below
-  bool drop_last_partial_sequence = true;     ///< else the last sample may be padded
-  std::optional<std::int64_t> eod_mask_loss;  ///< the token behind which no loss counts
+  std::int64_t vocab_size = 0;                  ///< every token is below
+  bool drop_last_partial_sequence = true;       ///< else the last sample may be padded
+  std::optional<std::int64_t> eod_mask_loss{};  ///< the token behind which no loss counts
 };
 
 /// Samples of seq_length + 1 tokens in the order of Megatron's GPTDataset, to the number
