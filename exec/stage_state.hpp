@@ -27,7 +27,7 @@ struct ParamRef {
 /// Optimizer state of a range of a bucket's sync area.
 struct OptimizerSlice {
   ElementRange elements;  ///< of the sync area
-  Buffer master{};          ///< empty where weights are of the accumulate type: they are the masters
+  Buffer master{};        ///< empty where weights are of the accumulate type: they are the masters
   Buffer exp_avg{};
   Buffer exp_avg_sq{};
 };
