@@ -33,6 +33,8 @@ class BucketExchange {
   /// Whether this rank has anything to send, receive, copy or sum.
   [[nodiscard]] bool moves_gradients() const { return !to_sync_.is_empty() || !sums_.empty(); }
   [[nodiscard]] bool moves_params() const { return !to_compute_.is_empty(); }
+  /// Whether parameters are copied within this rank before they are sent.
+  [[nodiscard]] bool copies_params() const { return !to_compute_.copies.empty(); }
   [[nodiscard]] bool has_sums() const { return !sums_.empty(); }
   /// Elements that this rank sends for gradients and for parameters.
   [[nodiscard]] std::int64_t num_gradients_sent() const { return to_sync_.num_sent(); }

@@ -57,8 +57,11 @@ struct StagePlace {
   std::int64_t peer = 0;       ///< index among the ranks that share the sync area
   std::int64_t num_peers = 1;  ///< replicas, times CP
   std::int64_t num_buckets = 1;
-  bool is_sharded = false;                    ///< ZeRO-1: the peers divide the optimizer state
-  std::optional<std::int64_t> keeps_copy_of;  ///< a peer, under ZeRO-1 with redundancy
+  bool is_sharded = false;  ///< ZeRO-1: the peers divide the optimizer state
+  /// Under ZeRO-1 with redundancy: the peer whose slice this rank keeps a copy of, and the one that
+  /// keeps this rank's.
+  std::optional<std::int64_t> keeps_copy_of;
+  std::optional<std::int64_t> copy_is_kept_by;
   bool sequence_parallel = false;
   DataType type = DataType::fp32;
 };
