@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -106,13 +107,12 @@ def pack(
     files = input_files(inputs)
     total = sum(file.stat().st_size for file in files)
     batches = in_batches(read_records(files))
-    with DatasetWriter(prefix, vocab_size=loaded.vocab_size) as writer:
-        if workers == 1:
-            encoded = map(_Encoder(loaded, key, append_eod), batches)
-            _write(writer, encoded, total, report)
-            return
-        with _workers(workers, tokenizer, key, append_eod) as encode:
-            _write(writer, encode(batches), total, report)
+    if workers > 1:
+        mapping = _workers(workers, tokenizer, key, append_eod)
+    else:
+        mapping = nullcontext(partial(map, _Encoder(loaded, key, append_eod)))
+    with DatasetWriter(prefix, vocab_size=loaded.vocab_size) as writer, mapping as encode:
+        _write(writer, encode(batches), total, report)
 
 
 def _write(
