@@ -61,7 +61,10 @@ def input_files(inputs: Iterable[Path]) -> list[Path]:
 
 def _files_of_folder(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return [path for path in found if _is_json_lines(path) or _is_text(path)]
+    texts = [path for path in found if _is_json_lines(path) or _is_text(path)]
+    if not texts:
+        raise ParseError(f"{folder}: expected a folder with text files")
+    return texts
 
 
 def _is_json_lines(path: Path) -> bool:

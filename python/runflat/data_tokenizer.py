@@ -53,7 +53,7 @@ class FileTokenizer:
         self.eod = next((vocabulary[name] for name in _EOD_NAMES if name in vocabulary), None)
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
 

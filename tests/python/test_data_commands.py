@@ -170,10 +170,12 @@ def test_files_that_cannot_be_used_are_named(run: Run, tmp_path: Path) -> None:
     with DatasetWriter(tmp_path / "cut", vocab_size=257) as writer:
         writer.add_documents(np.array([1, 2]), [2])
     (tmp_path / "cut.bin").write_bytes(b"\1")
+    (tmp_path / "empty").mkdir()
     before = {path.name for path in tmp_path.iterdir()}
     cases = {
         "no.jsonl: No such file": ("pack", "no.jsonl", "-o", "out"),
         "bad.txt: expected UTF-8": ("pack", "bad.txt", "-o", "out"),
+        "empty: expected a folder with": ("pack", "empty", "-o", "out"),
         "no/out.bin: No such file": ("pack", "in.jsonl", "-o", "no/out"),
         "no.json: No such file": ("pack", "in.jsonl", "-o", "out", "--tokenizer", "no.json"),
         "bad.json: expected a tok": ("pack", "in.jsonl", "-o", "out", "--tokenizer", "bad.json"),
