@@ -57,8 +57,8 @@ BlendedDataset::BlendedDataset(std::vector<std::unique_ptr<SampleSource>> source
                                std::span<const double> weights,
                                std::int64_t num_samples)
     : sources_(std::move(sources)) {
-  require(!sources_.empty() && sources_.size() == weights.size(),
-          "a blend has a weight for every source");
+  require(!sources_.empty() && sources_.size() == weights.size() && num_samples >= 0,
+          "a blend has a weight for every source, and a number of samples");
   require(std::in_range<std::int16_t>(sources_.size()), "a blend has at most 32,767 sources");
   for (const auto& source : sources_) {
     require(source->seq_length() == seq_length(), "sources of a blend have one sequence length");
@@ -66,6 +66,8 @@ BlendedDataset::BlendedDataset(std::vector<std::unique_ptr<SampleSource>> source
   // Twice, as Megatron does: the last bit may decide who is furthest behind.
   const std::vector<double> shares = normalized(normalized(weights));
   std::vector<std::int64_t> drawn_of(sources_.size(), 0);
+  source_index_.reserve(static_cast<std::size_t>(num_samples));
+  source_sample_index_.reserve(static_cast<std::size_t>(num_samples));
   for (std::int64_t i = 0; i < num_samples; ++i) {
     const std::size_t source = next_source(shares, drawn_of, i);
     require(

@@ -210,6 +210,27 @@ TEST_CASE("a last sample that is kept is padded behind a mask", "[exec][data]") 
   CHECK(sample.loss_mask == std::vector<float>{1, 1, 0, 0});
 }
 
+TEST_CASE("samples are counted in integers beyond 2^24 tokens", "[exec][data]") {
+  const TemporaryFolder folder;
+  const std::filesystem::path prefix = folder.path() / "text";
+  write_documents(prefix, {{0}}, TokenType::uint8);
+  constexpr std::int32_t kLength =
+      (1 << 24) + 2;  // 2^24 + 1 labels, which 32-bit floats do not hold
+  std::filesystem::resize_file(bin_path(prefix), kLength);
+  std::string idx = bytes_of(idx_path(prefix));
+  std::memcpy(idx.data() + kIndexHeaderSize, &kLength, sizeof kLength);
+  write_bytes(idx_path(prefix), idx);
+  const GptDataset dataset(IndexedDataset(prefix),
+                           {.sequences = {0, 1},
+                            .seq_length = 4096,
+                            .vocab_size = 1,
+                            .drop_last_partial_sequence = false});
+  REQUIRE(dataset.num_samples() == 4097);
+  const auto shuffle = dataset.shuffle_index();
+  const Sample last(dataset, std::ranges::find(shuffle, 4096) - shuffle.begin());
+  CHECK(std::ranges::count(last.loss_mask, 1.0F) == 1);
+}
+
 TEST_CASE("no loss counts behind the end of a document where so asked", "[exec][data]") {
   const TemporaryFolder folder;
   const GptDataset dataset =

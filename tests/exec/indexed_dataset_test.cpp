@@ -181,6 +181,29 @@ TEST_CASE("damaged entries of an index are named", "[exec][data]") {
   }
 }
 
+TEST_CASE("whatever the index holds, all that it lets through can be read", "[exec][data]") {
+  tests::Dice dice(12);
+  Files files;
+  const std::string whole = files.idx;
+  int num_refused = 0;
+  for (int round = 0; round < 500; ++round) {
+    files.idx = whole;
+    for (std::int64_t i = dice.between(1, 3); i > 0; --i) {
+      files.idx[dice.index(whole.size())] = static_cast<char>(dice.between(0, 255));
+    }
+    if (!files.complaint().empty()) {
+      ++num_refused;
+      continue;
+    }
+    const IndexedDataset data(files.prefix());
+    for (std::int64_t i = 0; i < data.num_sequences(); ++i) {
+      std::vector<std::int64_t> tokens(static_cast<std::size_t>(data.sequence_length(i)));
+      data.read(i, 0, tokens);
+    }
+  }
+  CHECK(num_refused > 400);
+}
+
 TEST_CASE("files that cannot be read are named", "[exec][data]") {
   const Files files;
   std::filesystem::remove(bin_path(files.prefix()));
