@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <numeric>
+#include <utility>
 
 namespace runflat::exec {
 namespace {
@@ -192,20 +193,25 @@ void Trainer::make_chunks() {
 /// The most microbatches that are between their arrival on a virtual stage and the end of their
 /// backward pass there.
 std::size_t Trainer::num_slots(std::int16_t vp_stage) const {
+  const bool is_first = me_.pp.value() == 0 && vp_stage == 0;
   std::vector<std::int32_t> held;
+  std::vector<std::int32_t> over;  // at the end of the group of messages
   std::size_t most = 0;
   for (const ScheduleOp& op : schedule_.ops(me_.pp)) {
+    if (!op.joins_group) {
+      for (const std::int32_t microbatch : std::exchange(over, {})) {
+        std::erase(held, microbatch);
+      }
+    }
     if (op.vp_stage != vp_stage || op.microbatch < 0) {
       continue;
     }
-    const auto found = std::find(held.begin(), held.end(), op.microbatch);
-    if (found == held.end() && op.kind != OpKind::send_gradient) {
+    if (std::find(held.begin(), held.end(), op.microbatch) == held.end()) {
       held.push_back(op.microbatch);
     }
     most = std::max(most, held.size());
-    const bool is_first = me_.pp.value() == 0 && vp_stage == 0;
     if (op.kind == OpKind::send_gradient || (is_first && op.kind == OpKind::backward)) {
-      std::erase(held, op.microbatch);
+      over.push_back(op.microbatch);
     }
   }
   return most;

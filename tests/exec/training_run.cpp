@@ -120,7 +120,7 @@ Plan plan_of(const ModelSpec& model, const LayoutCase& layout) {
 
 exec::TrainerConfig config_of(const LayoutCase& layout) {
   exec::TrainerConfig config;
-  config.lr = {.lr = 1e-2, .min_lr = 1e-3, .decay_samples = 1000};
+  config.lr = {.lr = 1e-3, .min_lr = 1e-4, .decay_samples = 1000};
   config.num_buckets = layout.num_buckets;
   config.redundancy = layout.redundancy;
   config.timeout = std::chrono::seconds(60);
@@ -152,7 +152,8 @@ TrainingRun train(const Plan& plan, const exec::TrainerConfig& config, std::int6
         trainer.record();
       }
       const StepResult result = trainer.step(data);
-      require(result.status == SyncStatus::done && result.is_finite, "a step failed");
+      require(result.status == SyncStatus::done, "a step failed: " + std::to_string(static_cast<int>(result.status)));
+      require(result.is_finite, "a loss is not finite");
       if (trainer.rank().value() == 0) {
         run.losses.push_back(result.sums.loss);
         run.grad_norms.push_back(result.sums.grad_norm);
