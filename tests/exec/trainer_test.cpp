@@ -114,7 +114,35 @@ const std::vector<LayoutCase>& nonuniform_cases() {
   return cases;
 }
 
+const std::vector<LayoutCase>& shared_group_cases() {
+  static const std::vector<LayoutCase> cases = {
+      {.name = "TP4, two ranks a kv-group", .sizes = {.tp = 4}},
+      {.name = "TP4 SP", .sizes = {.tp = 4}, .sequence_parallel = true},
+      {.name = "TP4 + TP2", .sizes = {.tp = 4, .dp = 2}, .inactive = {without(0, 0, {1, 2})}},
+      {.name = "TP4 + TP1, ZeRO-1",
+       .sizes = {.tp = 4, .dp = 2},
+       .inactive = {without(1, 0, {0, 1, 2})},
+       .zero_stage = 1},
+      {.name = "TP6 + TP4 SP, ZeRO-1, redundancy: shared in both maps",
+       .sizes = {.tp = 6, .dp = 2},
+       .inactive = {without(0, 0, {2, 3})},
+       .zero_stage = 1,
+       .sequence_parallel = true,
+       .redundancy = true},
+  };
+  return cases;
+}
+
 }  // namespace
+
+TEST_CASE("ranks that share a kv-group give the losses of one rank", "[exec][trainer][parity]") {
+  ModelSpec model = tiny_llama();
+  model.name = "two groups";
+  model.num_query_groups = 2;
+  for (const LayoutCase& layout : shared_group_cases()) {
+    check_parity(model, layout);
+  }
+}
 
 TEST_CASE("every uniform layout gives the losses of one rank", "[exec][trainer][parity]") {
   const ModelSpec model = GENERATE(tiny_llama(), tiny_gpt());
