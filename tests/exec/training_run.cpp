@@ -37,10 +37,15 @@ class Owners {
     const auto num_elements = static_cast<std::size_t>(param.spec.num_elements());
     auto& all = weights_[param.source_name];
     all.resize(num_elements, kUnknown);
-    const auto* held = static_cast<const float*>(ref.weight);
+    const auto value_at = [&](std::int64_t i) {
+      return state.type() == DataType::bf16
+                 ? static_cast<double>(static_cast<const kernels::BFloat16*>(ref.weight)[i])
+                 : static_cast<double>(static_cast<const float*>(ref.weight)[i]);
+    };
+    std::int64_t next = 0;
     for (const ElementRange& range : state.layout().slots[index].compute) {
       for (std::int64_t i = range.first; i < range.end(); ++i) {
-        const auto value = static_cast<double>(*held++);
+        const double value = value_at(next++);
         double& known = all[static_cast<std::size_t>(i)];
         if (known != kUnknown && known != value &&
             (unequal_.empty() || unequal_.back() != param.name)) {
@@ -152,7 +157,8 @@ TrainingRun train(const Plan& plan, const exec::TrainerConfig& config, std::int6
         trainer.record();
       }
       const StepResult result = trainer.step(data);
-      require(result.status == SyncStatus::done, "a step failed: " + std::to_string(static_cast<int>(result.status)));
+      require(result.status == SyncStatus::done,
+              "a step failed: " + std::to_string(static_cast<int>(result.status)));
       require(result.is_finite, "a loss is not finite");
       if (trainer.rank().value() == 0) {
         run.losses.push_back(result.sums.loss);
