@@ -51,9 +51,6 @@ struct Team {
     }
     __syncthreads();
   }
-  __device__ __forceinline__ void sync() const {
-    asm volatile("bar.sync %0, %1;" ::"r"(index + 1), "r"(size) : "memory");
-  }
   [[nodiscard]] __device__ __forceinline__ Bf16* tensor(int stage, int which, int cols) const {
     return stages + (stage * kStageTensors + which) * cols;
   }
@@ -74,7 +71,7 @@ struct Team {
           tensor(stage, i, cols), static_cast<const Bf16*>(sources[i]) + row * args.cols, bytes);
     }
   }
-  /// The team's sums of two values, in every thread, in a fixed order.
+  /// The team's sums of two values, in every thread, in a fixed order. All teams call it together.
   __device__ __forceinline__ void sum(float (&values)[2], float (*shared)[2]) const {
     values[0] = warp_sum(values[0]);
     values[1] = warp_sum(values[1]);
@@ -82,7 +79,7 @@ struct Team {
       shared[thread / kWarp][0] = values[0];
       shared[thread / kWarp][1] = values[1];
     }
-    sync();
+    __syncthreads();
     values[0] = values[1] = 0.0F;
     for (int warp = 0; warp < size / kWarp; ++warp) {
       values[0] += shared[warp][0];
@@ -224,6 +221,7 @@ __global__ void __launch_bounds__(kTeamThreads, 1)
   __shared__ CopyBarrier barriers[kMaxTeams][kStages];
   __shared__ float shared[kMaxTeams][2][kMaxTeamSize / kWarp][2];
   const int num_teams = static_cast<int>(blockDim.x) / team_size;
+  cudaTriggerProgrammaticLaunchCompletion();  // the next stage waits for this grid's end
   const Team team(team_size, reinterpret_cast<Bf16*>(dynamic), args.cols, barriers);
   team.init_barriers();
 
@@ -236,15 +234,21 @@ __global__ void __launch_bounds__(kTeamThreads, 1)
   Statistics<kCentred> statistics(args, row);
   int stage = 0;
   std::uint32_t phase = 0;
-  for (int turn = 0; row < args.rows; row += step, turn ^= 1) {
+  // All teams go round together, those past the last row without one.
+  for (int turn = 0; args.rows > row - team.index; row += step, turn ^= 1) {
+    const bool inside = row < args.rows;
     const Statistics<kCentred> next(args, row + step);
     float sums[2] = {};
-    team.barriers[stage].wait(phase);
-    columns.include(stage, statistics, sums);
+    if (inside) {
+      team.barriers[stage].wait(phase);
+      columns.include(stage, statistics, sums);
+    }
     team.sum(sums, shared[team.index][turn]);
-    // All of the team are past the row before this one: its stage is free.
+    // All are past the row before this one: its stage is free.
     team.fetch(args, row + (kStages - 1) * step, (stage + kStages - 1) % kStages);
-    columns.write_dx(stage, row, statistics, sums);
+    if (inside) {
+      columns.write_dx(stage, row, statistics, sums);
+    }
     statistics = next;
     if (++stage == kStages) {
       stage = 0;
