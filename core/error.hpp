@@ -33,6 +33,12 @@ class InfeasibleError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Thrown at the outer edge of a run when peers were lost and nothing can go on without them.
+class PeerLost : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 /// Throws InvalidArgument with the place of the call unless `condition` holds.
 void require(bool condition,
              std::string_view message,

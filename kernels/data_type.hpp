@@ -27,6 +27,11 @@ enum class DataType : std::uint8_t { fp32, fp64, bf16, int32, int64 };
   return 0;
 }
 
+/// What sums, statistics, main gradients and optimizer state are kept in where tensors hold `type`.
+[[nodiscard]] constexpr DataType accumulate_type(DataType type) {
+  return type == DataType::fp64 ? DataType::fp64 : DataType::fp32;
+}
+
 /// bfloat16 in host memory, with the bits of __nv_bfloat16: rounds to nearest even, keeps NaN.
 class BFloat16 {
  public:

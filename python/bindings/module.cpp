@@ -12,4 +12,5 @@ PYBIND11_MODULE(_core, m) {
   runflat::python::bind_what_if(m);
   runflat::python::bind_sim(m);
   runflat::python::bind_faults(m);
+  runflat::python::bind_data(m);
 }

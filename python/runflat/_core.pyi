@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 __version__: str
 
 class ParseError(ValueError):
@@ -281,3 +284,30 @@ def fit_faults(
 
 def sample_faults(file: Path, *, days: float, seed: int) -> str:
     """A trace of the failures of a scenario or of a fitted model, as CSV."""
+
+class DatasetWriter:
+    """Writes PREFIX.bin and PREFIX.idx in Megatron's format: uint16 below 65,500 ids, else int32.
+
+    The files appear at the end of a `with` block; an exception leaves nothing behind. OSError for
+    what the system refuses.
+    """
+
+    def __init__(self, prefix: Path, *, vocab_size: int) -> None: ...
+    def add_documents(self, tokens: NDArray[np.integer[Any]], lengths: Sequence[int]) -> None:
+        """Documents laid end to end, and how many tokens each has."""
+
+    def __enter__(self) -> DatasetWriter: ...
+    def __exit__(self, *error: object) -> None: ...
+
+class IndexedDataset:
+    """PREFIX.bin and PREFIX.idx, checked from end to end. ParseError for what is damaged."""
+
+    def __init__(self, prefix: Path) -> None: ...
+    @property
+    def token_type(self) -> str: ...
+    @property
+    def num_sequences(self) -> int: ...
+    @property
+    def num_documents(self) -> int: ...
+    @property
+    def num_tokens(self) -> int: ...

@@ -1,0 +1,130 @@
+#include "exec/optimizer.hpp"
+
+#include <array>
+
+namespace runflat::exec {
+namespace {
+
+constexpr std::int64_t kSquares = 0;
+constexpr std::int64_t kTokens = 1;
+constexpr std::int64_t kLoss = 2;
+constexpr std::int64_t kNumSums = 3;
+constexpr std::int64_t kNorm = 3;
+constexpr std::int64_t kScale = 4;
+constexpr std::size_t kNumNumbers = 5;
+
+double* number(const Buffer& numbers, std::int64_t index) {
+  return static_cast<double*>(numbers.data()) + index;
+}
+
+/// Whether this rank is the first that synchronises these elements of the parameter, and not the
+/// tied copy of them.
+bool counts(const StageState& stage, std::size_t param) {
+  const StagePlace& place = stage.place();
+  const StageParam& it = stage.params()[param];
+  if (it.is_tied_copy) {
+    return false;
+  }
+  const ShardMaps maps = shard_maps_of(it, place.tp_size, place.sync_degree);
+  const std::int64_t unit = stage.layout().slots[param].sync.first / it.elements_per_unit();
+  return maps.sync.owner_of(unit) == place.tp_rank;
+}
+
+}  // namespace
+
+Optimizer::Optimizer(Device& device,
+                     std::vector<StageState*> stages,
+                     const OptimizerConfig& config,
+                     Communicator* world)
+    : device_(device),
+      stages_(std::move(stages)),
+      config_(config),
+      world_(world),
+      numbers_(device.allocate(static_cast<std::int64_t>(kNumNumbers * sizeof(double)))) {}
+
+void Optimizer::add_squares(StageState& stage) {
+  const StagePlace& place = stage.place();
+  if (!place.is_sharded && place.peer != 0) {
+    return;  // the first replica counts for all
+  }
+  std::vector<kernels::GradRun> runs;
+  const std::int64_t size = kernels::size_of(stage.accumulate_type());
+  for (const Bucket& bucket : stage.buckets()) {
+    for (const SliceRun& run : runs_of(stage.layout(), bucket.shape, bucket.slice.elements)) {
+      if (counts(stage, run.param)) {
+        runs.push_back({.grad = bucket.grads.at(run.sync_offset * size), .num = run.elements.num});
+      }
+    }
+  }
+  device_.squared_sum(
+      {.runs = runs, .sum = number(numbers_, kSquares), .type = stage.accumulate_type()});
+}
+
+StepSums Optimizer::sum_up(double loss, double tokens) {
+  const std::array<double, kNumNumbers> start = {0.0, tokens, loss, 0.0, 0.0};
+  device_.copy_in(numbers_.data(), start.data(), numbers_.bytes());
+  for (StageState* stage : stages_) {
+    add_squares(*stage);
+  }
+  if (world_ != nullptr) {
+    world_->join(world_->all_reduce(numbers_.data(), kNumSums, DataType::fp64, ReduceOp::sum));
+  }
+  device_.clip_scale({.squared_sum = number(numbers_, kSquares),
+                      .tokens = number(numbers_, kTokens),
+                      .norm = number(numbers_, kNorm),
+                      .scale = number(numbers_, kScale),
+                      .max_norm = config_.clip_grad});
+  std::array<double, kNumNumbers> sums{};
+  device_.copy_out(sums.data(), numbers_.data(), numbers_.bytes());
+  const double num = sums[kTokens] > 0.0 ? sums[kTokens] : 1.0;
+  return {.loss = sums[kLoss] / num, .tokens = sums[kTokens], .grad_norm = sums[kNorm]};
+}
+
+void Optimizer::append_tensors(StageState& stage,
+                               const Bucket& bucket,
+                               const OptimizerSlice& slice,
+                               void* grads,
+                               std::vector<kernels::AdamwTensor>& out) const {
+  const std::int64_t size = kernels::size_of(stage.type());
+  const std::int64_t state_size = kernels::size_of(stage.accumulate_type());
+  const bool has_masters = stage.type() != stage.accumulate_type();
+  const auto in = [](void* memory, std::int64_t bytes) {
+    return static_cast<void*>(static_cast<std::byte*>(memory) + bytes);
+  };
+  for (const SliceRun& run : runs_of(stage.layout(), bucket.shape, slice.elements)) {
+    const std::int64_t at = (run.sync_offset - slice.elements.first) * state_size;
+    void* weight = bucket.weights.at(run.sync_offset * size);
+    const bool decays = stage.params()[run.param].decays();
+    out.push_back({.grad = in(grads, at),
+                   .master = has_masters ? slice.master.at(at) : weight,
+                   .exp_avg = slice.exp_avg.at(at),
+                   .exp_avg_sq = slice.exp_avg_sq.at(at),
+                   .weight = has_masters ? weight : nullptr,
+                   .num = run.elements.num,
+                   .weight_decay = decays ? config_.weight_decay : 0.0});
+  }
+}
+
+void Optimizer::update(double lr, std::int64_t step) {
+  for (StageState* stage : stages_) {
+    std::vector<kernels::AdamwTensor> tensors;
+    const std::int64_t size = kernels::size_of(stage->accumulate_type());
+    for (const Bucket& bucket : stage->buckets()) {
+      void* own = bucket.grads.at(bucket.slice.elements.first * size);
+      append_tensors(*stage, bucket, bucket.slice, own, tensors);
+      if (bucket.buddy) {
+        append_tensors(*stage, bucket, *bucket.buddy, bucket.buddy_grads.data(), tensors);
+      }
+    }
+    device_.adamw({.tensors = tensors,
+                   .scale = number(numbers_, kScale),
+                   .lr = lr,
+                   .beta1 = config_.adam_beta1,
+                   .beta2 = config_.adam_beta2,
+                   .epsilon = config_.adam_eps,
+                   .step = step,
+                   .weight_type = stage->type()});
+  }
+}
+
+}  // namespace runflat::exec

@@ -1,0 +1,48 @@
+#pragma once
+
+#include "core/schedule.hpp"
+#include "core/timeline.hpp"
+#include "exec/communicator.hpp"
+#include "exec/grad_sync.hpp"
+#include "exec/job_groups.hpp"
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+namespace runflat::exec {
+
+/// Notes what one rank did during a step, as the spans that the simulator predicts.
+class StepRecorder {
+ public:
+  void start(JobGroups& groups);
+  [[nodiscard]] bool is_on() const { return is_on_; }
+
+  void begin_step();
+  /// A span on the compute stream.
+  void add_compute(const ScheduleOp& op, Clock::time_point begin, Clock::time_point end);
+  /// An operation of a communicator that is still to come to an end.
+  void add_sync(std::int32_t vp_stage, const SyncOperation& operation);
+  void add_message(const ScheduleOp& op, Ticket ticket, std::int64_t bytes);
+
+  [[nodiscard]] Timeline take_timeline(Rank rank, JobGroups& groups);
+
+ private:
+  struct Named {
+    Span span;
+    Ticket ticket = 0;
+  };
+  void add_operations(Timeline& timeline,
+                      std::vector<Named>& named,
+                      Communicator* group,
+                      Rank rank) const;
+
+  bool is_on_ = false;
+  Clock::time_point begin_;
+  std::vector<Span> compute_;
+  std::vector<Named> on_tp_;
+  std::vector<Named> on_dp_;
+  std::vector<Named> on_mp_;
+};
+
+}  // namespace runflat::exec

@@ -1,0 +1,442 @@
+#include "exec/trainer.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <numeric>
+#include <utility>
+
+namespace runflat::exec {
+namespace {
+
+Rank rank_of_process(const ParallelLayout& layout, std::int64_t process) {
+  const std::optional<Rank> rank = layout.rank_of(GpuId(process));
+  require(rank.has_value(), fmt::format("process {} plays no rank in the plan", process));
+  return *rank;
+}
+
+void check_supported(const Plan& plan) {
+  const auto refuse = [](const char* what) {
+    throw InfeasibleError(fmt::format("{} cannot be trained yet", what));
+  };
+  if (plan.model.num_experts > 0) {
+    refuse("a model with experts");
+  }
+  if (plan.layout.sizes().cp > 1) {
+    refuse("context parallelism");
+  }
+  if (plan.training.zero_stage > 1) {
+    refuse("zero_stage 2 or 3");
+  }
+}
+
+std::vector<BatchShare> shares_of(const Plan& plan) {
+  std::vector<BatchShare> shares;
+  for (const ReplicaShare& replica : plan.replicas) {
+    shares.push_back({.num_microbatches = replica.num_microbatches,
+                      .micro_batch_size = plan.training.micro_batch_size});
+  }
+  return shares;
+}
+
+bool reshards(const ParallelLayout& layout, const Coordinate& me) {
+  return layout.tp_size(me.cell()) > layout.sync_degree(me.pp);
+}
+
+StepSchedule schedule_of(const Plan& plan, const Coordinate& me, const TrainerConfig& config) {
+  const ParallelSizes& sizes = plan.layout.sizes();
+  const std::int64_t num_microbatches = plan.replicas[me.dp.index()].num_microbatches;
+  return make_step_schedule({.num_stages = static_cast<int>(sizes.pp),
+                             .num_vp_stages = static_cast<int>(sizes.vpp),
+                             .num_microbatches = static_cast<int>(num_microbatches)},
+                            {.num_buckets = static_cast<int>(config.num_buckets),
+                             .reshard = reshards(plan.layout, me),
+                             .distributed_optimizer = plan.training.zero_stage > 0});
+}
+
+TokenShape tokens_of(const Plan& plan, const Coordinate& me) {
+  return make_token_shape(plan.model.seq_length,
+                          plan.training.micro_batch_size,
+                          plan.layout.tp_size(me.cell()),
+                          plan.training.sequence_parallel);
+}
+
+LayerShape layer_shape_of(const Plan& plan, const Coordinate& me, const TrainerConfig& config) {
+  LayerShape shape = make_layer_shape(plan.model,
+                                      plan.layout.tp_size(me.cell()),
+                                      plan.layout.sync_degree(me.pp),
+                                      me.tp,
+                                      config.type);
+  shape.epsilon = config.norm_epsilon;
+  shape.deterministic = config.deterministic;
+  return shape;
+}
+
+/// How many peers further on the copy of a peer's optimizer slices is kept: the least shift that
+/// puts the most copies into another NVLink domain, and on another node where that decides nothing.
+std::int64_t copy_shift(const Plan& plan, const std::vector<Rank>& peers) {
+  const std::size_t num = peers.size();
+  const auto num_apart = [&](std::size_t shift, auto place_of) {
+    std::int64_t apart = 0;
+    for (std::size_t i = 0; i < num; ++i) {
+      const GpuId gpu = plan.layout.gpu_of(peers[i]);
+      const GpuId keeper = plan.layout.gpu_of(peers[(i + shift) % num]);
+      apart += place_of(gpu) != place_of(keeper) ? 1 : 0;
+    }
+    return apart;
+  };
+  std::pair<std::int64_t, std::int64_t> best{-1, -1};
+  std::size_t best_shift = 1;
+  for (std::size_t shift = 1; shift < num; ++shift) {
+    const std::pair apart{
+        num_apart(shift, [&](GpuId gpu) { return plan.cluster.domain_of(gpu).value(); }),
+        num_apart(shift, [&](GpuId gpu) { return plan.cluster.node_of(gpu).value(); })};
+    if (apart > best) {
+      best = apart;
+      best_shift = shift;
+    }
+  }
+  return static_cast<std::int64_t>(best_shift);
+}
+
+bool is_message(OpKind kind) {
+  return kind == OpKind::send_activation || kind == OpKind::recv_activation ||
+         kind == OpKind::send_gradient || kind == OpKind::recv_gradient;
+}
+
+}  // namespace
+
+Trainer::Trainer(Device& device,
+                 Transport& transport,
+                 const Plan& plan,
+                 const TrainerConfig& config,
+                 std::int64_t generation)
+    : device_(device),
+      plan_((check_supported(plan), plan)),
+      config_(config),
+      rank_(rank_of_process(plan.layout, transport.process())),
+      me_(plan.layout.coordinate_of(rank_)),
+      groups_(make_job_groups(plan.layout, rank_, transport, generation, config.timeout)),
+      sampler_(plan.global_batch_size(), shares_of(plan)),
+      schedule_(schedule_of(plan, me_, config)),
+      tp_(groups_.tp.get(), tokens_of(plan, me_), config.type),
+      layers_(device, tp_, layer_shape_of(plan, me_, config), plan.training.recompute) {
+  if (!plan.model.learned_positions) {
+    layers_.set_rotary(config.rotary_base);
+  }
+  make_chunks();
+  std::vector<StageState*> states;
+  for (const auto& state : states_) {
+    state->initialise(config.seed);
+    states.push_back(state.get());
+  }
+  optimizer_ =
+      std::make_unique<Optimizer>(device, std::move(states), config.optimizer, groups_.world.get());
+}
+
+StagePlace Trainer::place_of(std::int64_t vp_stage) const {
+  const std::vector<Rank> peers = dp_peers(plan_.layout, rank_);
+  StagePlace place{.model = plan_.model,
+                   .sizes = plan_.layout.sizes(),
+                   .stage = me_.pp,
+                   .vp_stage = vp_stage,
+                   .tp_size = plan_.layout.tp_size(me_.cell()),
+                   .sync_degree = plan_.layout.sync_degree(me_.pp),
+                   .tp_rank = me_.tp,
+                   .peer = std::find(peers.begin(), peers.end(), rank_) - peers.begin(),
+                   .num_peers = plan_.layout.sizes().dp * plan_.layout.sizes().cp,
+                   .num_buckets = config_.num_buckets,
+                   .is_sharded = plan_.training.zero_stage > 0,
+                   .keeps_copy_of = {},
+                   .copy_is_kept_by = {},
+                   .sequence_parallel = plan_.training.sequence_parallel,
+                   .type = config_.type};
+  const bool is_sync_rank = me_.tp.value() < place.sync_degree;
+  if (config_.redundancy && place.is_sharded && is_sync_rank && place.num_peers > 1) {
+    const std::int64_t shift = copy_shift(plan_, peers);
+    place.copy_is_kept_by = (place.peer + shift) % place.num_peers;
+    place.keeps_copy_of = (place.peer + place.num_peers - shift) % place.num_peers;
+  }
+  return place;
+}
+
+void Trainer::make_chunks() {
+  for (std::int64_t vp_stage = 0; vp_stage < plan_.layout.sizes().vpp; ++vp_stage) {
+    states_.push_back(std::make_unique<StageState>(device_, place_of(vp_stage)));
+    StageState& state = *states_.back();
+    Chunk chunk;
+    chunk.model = std::make_unique<ModelChunk>(device_, tp_, layers_, state);
+    chunk.sync = std::make_unique<GradSync>(device_, state, groups_.tp.get(), groups_.dp.get());
+    chunk.tied = std::make_unique<TiedEmbedding>(device_, plan_.layout, rank_, state);
+    chunk.slots.resize(num_slots(static_cast<std::int16_t>(vp_stage)));
+    for (Slot& slot : chunk.slots) {
+      slot.act = chunk.model->make_activations();
+    }
+    chunks_.push_back(std::move(chunk));
+  }
+  const std::int64_t tokens = tp_.tokens().tokens();
+  exact_losses_ = device_.allocate(tokens * kernels::size_of(DataType::fp64));
+  const std::int64_t num = sampler_.num_microbatches(me_.dp);
+  for (std::int64_t i = 0; i < num; ++i) {
+    const auto make = [&](DataType type) {
+      return device_.allocate(tokens * kernels::size_of(type));
+    };
+    microbatches_.push_back({.ids = make(DataType::int32),
+                             .targets = make(DataType::int32),
+                             .loss_mask = make(DataType::fp32),
+                             .losses = make(kernels::accumulate_type(config_.type))});
+  }
+}
+
+/// The most microbatches that are between their arrival on a virtual stage and the end of their
+/// backward pass there.
+std::size_t Trainer::num_slots(std::int16_t vp_stage) const {
+  const bool is_first = me_.pp.value() == 0 && vp_stage == 0;
+  std::vector<std::int32_t> held;
+  std::vector<std::int32_t> over;  // at the end of the group of messages
+  std::size_t most = 0;
+  for (const ScheduleOp& op : schedule_.ops(me_.pp)) {
+    if (!op.joins_group) {
+      for (const std::int32_t microbatch : std::exchange(over, {})) {
+        std::erase(held, microbatch);
+      }
+    }
+    if (op.vp_stage != vp_stage || op.microbatch < 0) {
+      continue;
+    }
+    if (std::find(held.begin(), held.end(), op.microbatch) == held.end()) {
+      held.push_back(op.microbatch);
+    }
+    most = std::max(most, held.size());
+    if (op.kind == OpKind::send_gradient || (is_first && op.kind == OpKind::backward)) {
+      over.push_back(op.microbatch);
+    }
+  }
+  return most;
+}
+
+void Trainer::load_microbatch(const SampleSource& data, std::int64_t index) {
+  const SampleRange samples = sampler_.samples(progress_.consumed_samples, me_.dp, index);
+  const std::int64_t seq = plan_.model.seq_length;
+  const auto num = static_cast<std::size_t>(samples.num * seq);
+  std::vector<std::int32_t> ids(num);
+  std::vector<std::int32_t> targets(num);
+  std::vector<float> mask(num);
+  std::vector<std::int64_t> tokens(static_cast<std::size_t>(seq));
+  std::vector<std::int64_t> labels(tokens.size());
+  std::vector<float> weights(tokens.size());
+  for (std::int64_t b = 0; b < samples.num; ++b) {
+    const std::int64_t sample = samples.first + b;
+    data.fill(sample, tokens, labels, weights);
+    for (std::int64_t s = 0; s < seq; ++s) {
+      const auto from = static_cast<std::size_t>(s);
+      const auto to = static_cast<std::size_t>(s * samples.num + b);
+      for (const std::int64_t id : {tokens[from], labels[from]}) {
+        if (id < 0 || id >= plan_.model.padded_vocab_size) {
+          throw ParseError("data",
+                           fmt::format("sample {}, position {}", sample, s),
+                           fmt::format("token {} is outside the model's vocabulary of {}",
+                                       id,
+                                       plan_.model.padded_vocab_size));
+        }
+      }
+      ids[to] = static_cast<std::int32_t>(tokens[from]);
+      targets[to] = static_cast<std::int32_t>(labels[from]);
+      mask[to] = weights[from];
+    }
+  }
+  const Microbatch& batch = microbatches_[static_cast<std::size_t>(index)];
+  device_.copy_in(batch.ids.data(), ids.data(), batch.ids.bytes());
+  device_.copy_in(batch.targets.data(), targets.data(), batch.targets.bytes());
+  device_.copy_in(batch.loss_mask.data(), mask.data(), batch.loss_mask.bytes());
+  tokens_ += std::accumulate(mask.begin(), mask.end(), 0.0);
+}
+
+void Trainer::load(const SampleSource& data) {
+  tokens_ = 0.0;
+  const bool needs_data = me_.pp.value() == 0 || me_.pp.value() == plan_.layout.sizes().pp - 1;
+  for (std::size_t i = 0; needs_data && i < microbatches_.size(); ++i) {
+    load_microbatch(data, static_cast<std::int64_t>(i));
+  }
+}
+
+Trainer::Slot& Trainer::slot_of(const ScheduleOp& op) {
+  std::vector<Slot>& slots = chunks_[static_cast<std::size_t>(op.vp_stage)].slots;
+  const auto holds = [&](std::int32_t microbatch) {
+    return std::find_if(slots.begin(), slots.end(), [microbatch](const Slot& slot) {
+      return slot.microbatch == microbatch;
+    });
+  };
+  auto slot = holds(op.microbatch);
+  if (slot == slots.end()) {
+    slot = holds(-1);
+    require(slot != slots.end(), "more microbatches in flight than the schedule has");
+    slot->microbatch = op.microbatch;
+  }
+  return *slot;
+}
+
+void Trainer::free_slot(const ScheduleOp& op) {
+  slot_of(op).microbatch = -1;
+}
+
+void Trainer::run_forward(const ScheduleOp& op) {
+  chunks_[static_cast<std::size_t>(op.vp_stage)].model->forward(
+      microbatches_[static_cast<std::size_t>(op.microbatch)], slot_of(op).act);
+}
+
+void Trainer::run_backward(const ScheduleOp& op) {
+  Chunk& chunk = chunks_[static_cast<std::size_t>(op.vp_stage)];
+  const bool is_last = op.microbatch + 1 == schedule_.shape().num_microbatches;
+  chunk.model->backward(microbatches_[static_cast<std::size_t>(op.microbatch)],
+                        slot_of(op).act,
+                        [&](std::size_t first_param) {
+                          if (is_last) {
+                            chunk.sync->params_ready(first_param);
+                          }
+                        });
+  if (chunk.model->has_embedding()) {
+    free_slot(op);
+  }
+}
+
+void Trainer::exchange(std::span<const ScheduleOp> group) {
+  const std::int64_t row =
+      plan_.training.micro_batch_size * plan_.model.hidden_size * kernels::size_of(config_.type);
+  std::vector<Send> sends;
+  std::vector<Receive> receives;
+  for (const ScheduleOp& op : group) {
+    ChunkActivations& act = slot_of(op).act;
+    const PpRank peer(op.peer);
+    const bool is_send = op.kind == OpKind::send_activation || op.kind == OpKind::send_gradient;
+    const bool is_gradient = op.kind == OpKind::send_gradient || op.kind == OpKind::recv_gradient;
+    void* data = is_gradient ? act.grad.data()
+                 : is_send   ? act.out.data()
+                             : chunks_[static_cast<std::size_t>(op.vp_stage)].model->input(act);
+    const auto pieces = (is_send ? pieces_to : pieces_from)(
+        plan_.layout, me_, peer, plan_.model.seq_length, plan_.training.sequence_parallel);
+    for (const StagePiece& piece : pieces) {
+      void* part = static_cast<std::byte*>(data) + piece.first_position * row;
+      if (is_send) {
+        sends.push_back({piece.peer, part, piece.num_positions * row});
+      } else {
+        receives.push_back({piece.peer, part, piece.num_positions * row});
+      }
+    }
+  }
+  const Ticket ticket = groups_.mp->exchange(sends, receives);
+  groups_.mp->join(ticket);
+  for (const ScheduleOp& op : group) {
+    recorder_.add_message(op, ticket, tp_.tokens().num_positions(me_.tp.value()) * row);
+    if (op.kind == OpKind::send_gradient) {
+      free_slot(op);
+    }
+  }
+}
+
+void Trainer::run(const ScheduleOp& op) {
+  const Clock::time_point begin = Clock::now();
+  switch (op.kind) {
+    case OpKind::forward:
+      run_forward(op);
+      break;
+    case OpKind::backward:
+      run_backward(op);
+      break;
+    case OpKind::optimizer:
+    case OpKind::reshard_to_sync:
+    case OpKind::reduce:
+    case OpKind::reshard_to_compute:
+    case OpKind::gather:
+    case OpKind::send_activation:
+    case OpKind::recv_activation:
+    case OpKind::send_gradient:
+    case OpKind::recv_gradient:
+      return;
+  }
+  recorder_.add_compute(op, begin, Clock::now());
+}
+
+double Trainer::local_loss() {
+  if (me_.tp.value() != 0 || !chunks_.back().model->has_head()) {
+    return 0.0;
+  }
+  const DataType type = kernels::accumulate_type(config_.type);
+  const std::int64_t tokens = tp_.tokens().tokens();
+  std::vector<double> losses(static_cast<std::size_t>(tokens));
+  double sum = 0.0;
+  for (const Microbatch& batch : microbatches_) {
+    device_.cast({.src = batch.losses.data(),
+                  .dst = exact_losses_.data(),
+                  .num = tokens,
+                  .src_type = type,
+                  .dst_type = DataType::fp64});
+    device_.copy_out(losses.data(), exact_losses_.data(), exact_losses_.bytes());
+    sum = std::accumulate(losses.begin(), losses.end(), sum);
+  }
+  return sum;
+}
+
+double Trainer::local_tokens() const {
+  return me_.tp.value() == 0 && chunks_.back().model->has_head() ? tokens_ : 0.0;
+}
+
+void Trainer::finish_gradients() {
+  for (std::size_t vp_stage = chunks_.size(); vp_stage-- > 0;) {
+    chunks_[vp_stage].sync->finish_reduction();
+  }
+  for (const Chunk& chunk : chunks_) {
+    if (groups_.world != nullptr) {
+      chunk.tied->sum(*groups_.world);
+    }
+    chunk.sync->copy_slices();
+  }
+}
+
+StepResult Trainer::step(const SampleSource& data) {
+  recorder_.begin_step();
+  load(data);
+  for (const auto& state : states_) {
+    state->zero_grads();
+  }
+  const std::span<const ScheduleOp> ops = schedule_.ops(me_.pp);
+  for (std::size_t i = 0; i < ops.size() && groups_.status() == SyncStatus::done;) {
+    std::size_t end = i + 1;
+    if (is_message(ops[i].kind)) {
+      while (end < ops.size() && ops[end].joins_group) {
+        ++end;
+      }
+      exchange(ops.subspan(i, end - i));
+    } else {
+      run(ops[i]);
+    }
+    i = end;
+  }
+  StepResult result;
+  result.lr = config_.lr.at(progress_.consumed_samples);
+  if (groups_.status() == SyncStatus::done) {
+    finish_gradients();
+    result.sums = optimizer_->sum_up(local_loss(), local_tokens());
+    result.is_finite = std::isfinite(result.sums.grad_norm) && std::isfinite(result.sums.loss);
+  }
+  if (groups_.status() == SyncStatus::done && result.is_finite) {
+    optimizer_->update(result.lr, progress_.steps + 1);
+    for (std::size_t vp_stage = 0; vp_stage < chunks_.size(); ++vp_stage) {
+      chunks_[vp_stage].sync->distribute_params();
+      for (const SyncOperation& operation : chunks_[vp_stage].sync->take_operations()) {
+        recorder_.add_sync(static_cast<std::int32_t>(vp_stage), operation);
+      }
+    }
+    device_.synchronize();
+  }
+  result.status = groups_.status();
+  if (result.status == SyncStatus::done && result.is_finite) {
+    ++progress_.steps;
+    progress_.consumed_samples += sampler_.global_batch_size();
+  }
+  return result;
+}
+
+}  // namespace runflat::exec

@@ -1,0 +1,181 @@
+#include "tests/exec/training_run.hpp"
+
+#include "core/error.hpp"
+#include "exec/host_device.hpp"
+#include "exec/loopback_communicator.hpp"
+#include "exec/mock_dataset.hpp"
+
+#include <cstring>
+#include <mutex>
+
+namespace runflat::tests {
+namespace {
+
+using namespace runflat::exec;
+
+/// Collects what ranks hold of every parameter and notices where they differ.
+class Owners {
+ public:
+  void add(StageState& state) {
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < state.params().size(); ++i) {
+      add(state, i);
+    }
+  }
+
+  [[nodiscard]] Weights weights() const { return weights_; }
+  [[nodiscard]] const std::vector<std::string>& unequal() const { return unequal_; }
+  void start_step() {
+    const std::lock_guard lock(mutex_);
+    weights_.clear();
+  }
+
+ private:
+  void add(StageState& state, std::size_t index) {
+    const StageParam& param = state.params()[index];
+    const ParamRef ref = state.find(param.name);
+    const auto num_elements = static_cast<std::size_t>(param.spec.num_elements());
+    auto& all = weights_[param.source_name];
+    all.resize(num_elements, kUnknown);
+    const auto value_at = [&](std::int64_t i) {
+      return state.type() == DataType::bf16
+                 ? static_cast<double>(static_cast<const kernels::BFloat16*>(ref.weight)[i])
+                 : static_cast<double>(static_cast<const float*>(ref.weight)[i]);
+    };
+    std::int64_t next = 0;
+    for (const ElementRange& range : state.layout().slots[index].compute) {
+      for (std::int64_t i = range.first; i < range.end(); ++i) {
+        const double value = value_at(next++);
+        double& known = all[static_cast<std::size_t>(i)];
+        if (known != kUnknown && known != value &&
+            (unequal_.empty() || unequal_.back() != param.name)) {
+          unequal_.push_back(param.name);
+        }
+        known = value;
+      }
+    }
+  }
+
+  static constexpr double kUnknown = 1e300;
+  std::mutex mutex_;
+  Weights weights_;
+  std::vector<std::string> unequal_;
+};
+
+}  // namespace
+
+ModelSpec tiny_llama() {
+  ModelSpec model;
+  model.name = "tiny-llama";
+  model.family = ModelFamily::llama;
+  model.num_layers = 4;
+  model.hidden_size = 32;
+  model.ffn_hidden_size = 48;
+  model.num_attention_heads = 8;
+  model.num_query_groups = 4;
+  model.kv_channels = 4;
+  model.seq_length = 16;
+  model.padded_vocab_size = 64;
+  model.gated_linear_unit = true;
+  model.rms_norm = true;
+  return model;
+}
+
+ModelSpec tiny_gpt() {
+  ModelSpec model;
+  model.name = "tiny-gpt";
+  model.family = ModelFamily::gpt;
+  model.num_layers = 4;
+  model.hidden_size = 32;
+  model.ffn_hidden_size = 64;
+  model.num_attention_heads = 8;
+  model.num_query_groups = 8;
+  model.kv_channels = 4;
+  model.seq_length = 16;
+  model.padded_vocab_size = 64;
+  model.learned_positions = true;
+  model.add_bias_linear = true;
+  model.untie_embeddings_and_output_weights = false;
+  return model;
+}
+
+Plan plan_of(const ModelSpec& model, const LayoutCase& layout) {
+  Plan plan;
+  plan.policy = "ntp";
+  const std::int64_t gpus_per_replica = layout.sizes.num_ranks() / layout.sizes.dp;
+  plan.cluster = {.gpu = "h200",
+                  .num_nodes = layout.sizes.dp,
+                  .gpus_per_node = gpus_per_replica,
+                  .domain_size = gpus_per_replica};
+  plan.model = model;
+  plan.layout = ParallelLayout::nonuniform(layout.sizes, layout.inactive);
+  plan.training.micro_batch_size = layout.micro_batch_size;
+  plan.training.global_batch_size = kGlobalBatchSize;
+  plan.training.recompute = layout.recompute;
+  plan.training.zero_stage = layout.zero_stage;
+  plan.training.sequence_parallel = layout.sequence_parallel;
+  for (std::int64_t dp = 0; dp < layout.sizes.dp; ++dp) {
+    const std::int64_t equal = kGlobalBatchSize / (layout.sizes.dp * layout.micro_batch_size);
+    plan.replicas.push_back(
+        {.num_microbatches =
+             layout.shares.empty() ? equal : layout.shares[static_cast<std::size_t>(dp)]});
+  }
+  return plan;
+}
+
+exec::TrainerConfig config_of(const LayoutCase& layout) {
+  exec::TrainerConfig config;
+  config.lr = {.lr = 1e-3, .min_lr = 1e-4, .decay_samples = 1000};
+  config.num_buckets = layout.num_buckets;
+  config.redundancy = layout.redundancy;
+  config.timeout = std::chrono::seconds(60);
+  return config;
+}
+
+TrainingRun train(const Plan& plan, const exec::TrainerConfig& config, std::int64_t num_steps) {
+  TrainingRun run;
+  run.timelines.resize(static_cast<std::size_t>(plan.layout.num_ranks()));
+  Owners owners;
+  spawn(plan.cluster.num_gpus(), [&](ThreadRank& thread) {
+    if (!plan.layout.rank_of(GpuId(thread.transport.process()))) {
+      return;
+    }
+    HostDevice device;
+    const MockDataset data({.seq_length = plan.model.seq_length,
+                            .num_samples = 1 << 20,
+                            .vocab_size = plan.model.padded_vocab_size,
+                            .seed = 7});
+    Trainer trainer(device, thread.transport, plan, config);
+    Communicator* world = trainer.groups().world.get();
+    const auto meet = [&] {
+      if (world != nullptr) {
+        world->join(world->barrier());
+      }
+    };
+    for (std::int64_t step = 0; step < num_steps; ++step) {
+      if (step + 1 == num_steps) {
+        trainer.record();
+      }
+      const StepResult result = trainer.step(data);
+      require(result.status == SyncStatus::done,
+              "a step failed: " + std::to_string(static_cast<int>(result.status)));
+      require(result.is_finite, "a loss is not finite");
+      if (trainer.rank().value() == 0) {
+        run.losses.push_back(result.sums.loss);
+        run.grad_norms.push_back(result.sums.grad_norm);
+        owners.start_step();
+      }
+      meet();
+      for (const auto& state : trainer.stages()) {
+        owners.add(*state);
+      }
+      meet();
+    }
+    run.timelines[trainer.rank().index()] = trainer.take_timeline();
+  });
+  run.weights = owners.weights();
+  run.unequal = owners.unequal();
+  return run;
+}
+
+}  // namespace runflat::tests
