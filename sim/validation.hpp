@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/value.hpp"
+#include "sim/hardware_set.hpp"
 #include "sim/step_data.hpp"
 
 #include <map>
@@ -40,9 +41,13 @@ struct Validation {
 /// What a row may be grouped by.
 enum class GroupKey { model, hardware, framework, precision, gpus };
 
-/// Prices every row with the parameters of its GPU and release. A NeMo release that is not known
-/// takes the last known one before it, or else the first one after it, and says so in `note`.
+/// The name of the group that a row falls into.
+[[nodiscard]] std::string group_of(const MeasuredStep& step, GroupKey key);
+
+/// Prices every row with the parameters of its GPU and release, the shipped ones or those of
+/// `hardware`. A row that took another release's says so in `note`.
 [[nodiscard]] Validation validate(const StepTable& table);
+[[nodiscard]] Validation validate(const StepTable& table, HardwareSet& hardware);
 
 [[nodiscard]] ErrorSummary summarize(const std::vector<const PredictedStep*>& rows);
 
