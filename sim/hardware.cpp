@@ -35,14 +35,14 @@ const Value* find_number(const Value& document, std::string_view dotted_key) {
 /// A document with its ancestors' keys filled in, and the fitted numbers among them.
 struct InheritedFile {
   Value document;
-  std::vector<FittedNumber> fitted;
+  std::vector<FittedParameter> fitted;
 };
 
 /// Adds the numbers that `own` lists as fitted, instead of those that it sets anew.
 void add_fitted(const std::filesystem::path& file,
                 const Value& own,
-                std::vector<FittedNumber>& fitted) {
-  std::erase_if(fitted, [&](const FittedNumber& old) { return find_number(own, old.key); });
+                std::vector<FittedParameter>& fitted) {
+  std::erase_if(fitted, [&](const FittedParameter& old) { return find_number(own, old.key); });
   if (const Value* list = own.find("fitted")) {
     for (const Reader& item : Reader(*list, file.string(), "fitted").items()) {
       const std::string key = item.text();
@@ -140,7 +140,7 @@ HardwareParameters read_hardware(const std::filesystem::path& file) {
   std::set<std::filesystem::path> seen;
   const InheritedFile inherited = read_inherited(file, seen);
   HardwareParameters hardware = read_hardware(Reader(inherited.document, file.string()));
-  for (const FittedNumber& number : inherited.fitted) {
+  for (const FittedParameter& number : inherited.fitted) {
     const std::optional<HardwareNumber> found = number_of(hardware, number.key);
     if (!found || found->value <= 0.0) {
       throw ParseError(file.string(), "fitted", number.key + " is not a real number above 0");

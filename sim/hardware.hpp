@@ -41,11 +41,11 @@ struct OptimizerParameters {
 
 /// A number that was fitted to measured steps, by its file's name and its dotted key there. All
 /// releases that inherit it share it.
-struct FittedNumber {
+struct FittedParameter {
   std::string file;  ///< `a100`
   std::string key;   ///< `gemm.efficiency`
 
-  friend auto operator<=>(const FittedNumber&, const FittedNumber&) = default;
+  friend auto operator<=>(const FittedParameter&, const FittedParameter&) = default;
 };
 
 /// Everything the cost model knows about a GPU type under one software release. One TOML file per
@@ -65,7 +65,7 @@ struct HardwareParameters {
   /// Relative spread of a node's step time: a step waits for the slowest of n nodes, which a normal
   /// distribution puts at about straggler_spread sqrt(2 ln n).
   double straggler_spread = 0.0;
-  std::vector<FittedNumber> fitted;  ///< which of these numbers were fitted to measured steps
+  std::vector<FittedParameter> fitted;  ///< which of these numbers were fitted to measured steps
 };
 
 /// A file of `sim/hardware`.
@@ -97,8 +97,8 @@ struct HardwareName {
 [[nodiscard]] HardwareParameters read_hardware(const std::filesystem::path& file);
 [[nodiscard]] HardwareParameters read_hardware(const Reader& in);
 
-/// A number of a parameter file by its dotted key, in the unit of the file, and between which values
-/// it may lie; nothing for an unknown key, which `set_number` refuses with InvalidArgument.
+/// A number of a parameter file by its dotted key, in the unit of the file, and between which
+/// values it may lie; nothing for an unknown key, which `set_number` refuses with InvalidArgument.
 struct HardwareNumber {
   double value = 0.0;
   double least = 0.0;

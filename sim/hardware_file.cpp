@@ -230,8 +230,7 @@ HardwareParameters read_hardware(const Reader& in) {
   return hardware;
 }
 
-std::optional<HardwareNumber> number_of(const HardwareParameters& hardware,
-                                        std::string_view key) {
+std::optional<HardwareNumber> number_of(const HardwareParameters& hardware, std::string_view key) {
   HardwareParameters copy = hardware;
   NumberFinder finder(key);
   describe(finder, copy);

@@ -30,9 +30,8 @@ std::optional<HardwareName> nearest_release(const std::vector<HardwareName>& kno
   return before ? before : after;
 }
 
-bool has(const HardwareParameters& hardware, const FittedNumber& number) {
-  return std::find(hardware.fitted.begin(), hardware.fitted.end(), number) !=
-         hardware.fitted.end();
+bool has(const HardwareParameters& hardware, const FittedParameter& number) {
+  return std::find(hardware.fitted.begin(), hardware.fitted.end(), number) != hardware.fitted.end();
 }
 
 }  // namespace
@@ -56,15 +55,15 @@ std::string HardwareSet::known() const {
   return list;
 }
 
-std::vector<FittedNumber> HardwareSet::fitted() const {
-  std::set<FittedNumber> numbers;
+std::vector<FittedParameter> HardwareSet::fitted() const {
+  std::set<FittedParameter> numbers;
   for (const auto& [name, hardware] : loaded_) {
     numbers.insert(hardware.fitted.begin(), hardware.fitted.end());
   }
   return {numbers.begin(), numbers.end()};
 }
 
-HardwareNumber HardwareSet::number(const FittedNumber& which) const {
+HardwareNumber HardwareSet::number(const FittedParameter& which) const {
   for (const auto& [name, hardware] : loaded_) {
     if (has(hardware, which)) {
       return number_of(hardware, which.key).value();
@@ -73,7 +72,7 @@ HardwareNumber HardwareSet::number(const FittedNumber& which) const {
   throw InvalidArgument("no parameter file of this set has the fitted number " + which.key);
 }
 
-void HardwareSet::set(const FittedNumber& which, double value) {
+void HardwareSet::set(const FittedParameter& which, double value) {
   for (auto& [name, hardware] : loaded_) {
     if (has(hardware, which)) {
       set_number(hardware, which.key, value);

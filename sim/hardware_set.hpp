@@ -20,11 +20,11 @@ class HardwareSet {
   [[nodiscard]] std::string known() const;
 
   /// Fitted numbers of the files found so far, sorted.
-  [[nodiscard]] std::vector<FittedNumber> fitted() const;
+  [[nodiscard]] std::vector<FittedParameter> fitted() const;
 
   /// One of `fitted()`.
-  [[nodiscard]] HardwareNumber number(const FittedNumber& which) const;
-  void set(const FittedNumber& which, double value);
+  [[nodiscard]] HardwareNumber number(const FittedParameter& which) const;
+  void set(const FittedParameter& which, double value);
 
  private:
   std::vector<HardwareName> known_ = known_hardware();

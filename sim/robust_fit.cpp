@@ -12,7 +12,7 @@ namespace runflat::sim {
 namespace {
 
 constexpr double kDifference = 1e-5;  // of ln x: far above rounding, far below curvature
-constexpr double kConverged = 1e-7;
+constexpr double kConverged = 1e-5;
 constexpr int kMostSteps = 200;
 constexpr double kMostDamping = 1e10;
 
@@ -39,15 +39,30 @@ Eigen::MatrixXd jacobian(const Residuals& residuals, const std::vector<double>& 
   return result;
 }
 
+/// r^2 / (2 threshold) up to the threshold, |r| - threshold / 2 from there.
+double robust_loss(const std::vector<double>& residuals,
+                   const std::vector<double>& weights,
+                   double threshold) {
+  double loss = 0.0;
+  for (std::size_t r = 0; r < residuals.size(); ++r) {
+    const double size = std::abs(residuals[r]);
+    loss +=
+        weights[r] * (size <= threshold ? size * size / (2.0 * threshold) : size - threshold / 2.0);
+  }
+  return loss;
+}
+
 /// The least squares that has the gradient of Huber's loss: each residual by its weight.
 struct NormalEquations {
   NormalEquations(const Eigen::MatrixXd& slopes,
                   const std::vector<double>& residuals,
+                  const std::vector<double>& weights,
                   double threshold) {
     const Eigen::Map<const Eigen::VectorXd> r(residuals.data(), index(residuals.size()));
-    const Eigen::VectorXd weights = r.cwiseAbs().cwiseMax(threshold).cwiseInverse();
-    curvature = slopes.transpose() * weights.asDiagonal() * slopes;
-    gradient = slopes.transpose() * weights.cwiseProduct(r);
+    const Eigen::Map<const Eigen::VectorXd> w(weights.data(), index(weights.size()));
+    const Eigen::VectorXd scale = w.cwiseQuotient(r.cwiseAbs().cwiseMax(threshold));
+    curvature = slopes.transpose() * scale.asDiagonal() * slopes;
+    gradient = slopes.transpose() * scale.cwiseProduct(r);
   }
 
   [[nodiscard]] Eigen::VectorXd step(double damping) const {
@@ -84,16 +99,8 @@ double largest_change(const std::vector<double>& from, const std::vector<double>
 
 }  // namespace
 
-double robust_loss(const std::vector<double>& residuals, double threshold) {
-  double loss = 0.0;
-  for (const double residual : residuals) {
-    const double size = std::abs(residual);
-    loss += size <= threshold ? size * size / (2.0 * threshold) : size - threshold / 2.0;
-  }
-  return loss;
-}
-
 std::vector<double> fit_robustly(const std::vector<FitVariable>& start,
+                                 const std::vector<double>& weights,
                                  double threshold,
                                  const Residuals& residuals) {
   std::vector<double> x;
@@ -104,15 +111,15 @@ std::vector<double> fit_robustly(const std::vector<FitVariable>& start,
     x.push_back(variable.value);
   }
   std::vector<double> present = residuals(x);
-  double loss = robust_loss(present, threshold);
+  double loss = robust_loss(present, weights, threshold);
   double damping = 1e-3;
   for (int taken = 0; taken < kMostSteps && !x.empty(); ++taken) {
-    const NormalEquations equations(jacobian(residuals, x), present, threshold);
+    const NormalEquations equations(jacobian(residuals, x), present, weights, threshold);
     double change = 0.0;
     for (bool is_better = false; !is_better && damping <= kMostDamping;) {
       const std::vector<double> tried = moved_by(x, equations.step(damping), start);
       std::vector<double> there = residuals(tried);
-      const double tried_loss = robust_loss(there, threshold);
+      const double tried_loss = robust_loss(there, weights, threshold);
       is_better = tried_loss < loss;
       damping = is_better ? std::max(damping * 0.1, 1e-12) : damping * 10.0;
       if (is_better) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -13,7 +14,8 @@
 namespace runflat::sim {
 namespace {
 
-constexpr double kThreshold = 0.02;  // steps of one configuration differ by about 2 % from run to run
+constexpr double kThreshold =
+    0.02;  // steps of one configuration differ by about 2 % from run to run
 constexpr double kNudge = 1.01;
 
 /// A row that can be priced, with the parameters it is priced with.
@@ -48,7 +50,7 @@ std::vector<double> errors(const std::vector<PricedRow>& rows) {
 
 /// Whether each row's prediction moves with a number.
 std::vector<bool> dependent_rows(const std::vector<PricedRow>& rows,
-                                 const FittedNumber& number,
+                                 const FittedParameter& number,
                                  HardwareSet& hardware) {
   const HardwareNumber old = hardware.number(number);
   const std::vector<double> before = errors(rows);
@@ -73,6 +75,24 @@ std::string shape_of(const ModelSpec& model) {
                      model.padded_vocab_size);
 }
 
+/// A model counts by the square root of its rows: between one that was measured under 180 settings
+/// counting like 180 models, and like one.
+std::vector<double> weights_of(const std::vector<PricedRow>& rows) {
+  const auto model_of = [](const PricedRow& row) {
+    return row.step->gpu + " " + shape_of(row.step->model);
+  };
+  std::map<std::string, double> num_rows;
+  for (const PricedRow& row : rows) {
+    num_rows[model_of(row)] += 1.0;
+  }
+  std::vector<double> weights;
+  weights.reserve(rows.size());
+  for (const PricedRow& row : rows) {
+    weights.push_back(1.0 / std::sqrt(num_rows[model_of(row)]));
+  }
+  return weights;
+}
+
 std::string fold_of(const MeasuredStep& step, GroupKey key) {
   return key == GroupKey::model ? shape_of(step.model) : group_of(step, key);
 }
@@ -85,46 +105,51 @@ struct Fold {
 std::vector<Fold> make_folds(const std::vector<MeasuredStep>& steps, GroupKey key) {
   std::map<std::string, Fold> folds;
   for (const MeasuredStep& step : steps) {
-    folds[fold_of(step, key)].out.push_back(step);
+    folds[fold_of(step, key)];
+  }
+  for (const MeasuredStep& step : steps) {
+    const std::string own = fold_of(step, key);
+    for (auto& [name, fold] : folds) {
+      (name == own ? fold.out : fold.rest).push_back(step);
+    }
   }
   std::vector<Fold> result;
   for (auto& [name, fold] : folds) {
-    std::copy_if(steps.begin(),
-                 steps.end(),
-                 std::back_inserter(fold.rest),
-                 [&, name = &name](const MeasuredStep& step) { return fold_of(step, key) != *name; });
     result.push_back(std::move(fold));
   }
   return result;
 }
 
-/// Moves the fold's rows that depend on a number which the rest does not determine to `skipped`.
-void skip_undetermined(Fold& fold, std::vector<SkippedStep>& skipped) {
+bool any(const std::vector<bool>& flags) {
+  return std::find(flags.begin(), flags.end(), true) != flags.end();
+}
+
+/// Splits rows that depend on a number which no row of `rest` determines from the others.
+StepTable determined_rows(const Fold& fold) {
   HardwareSet hardware;
   const std::vector<PricedRow> out = priced_rows(fold.out, hardware);
   const std::vector<PricedRow> rest = priced_rows(fold.rest, hardware);
-  std::map<std::string, std::string> reasons;  // by id
-  for (const FittedNumber& number : hardware.fitted()) {
-    const std::vector<bool> here = dependent_rows(rest, number, hardware);
-    if (std::find(here.begin(), here.end(), true) != here.end()) {
+  std::vector<std::string> reasons(out.size());
+  for (const FittedParameter& number : hardware.fitted()) {
+    if (any(dependent_rows(rest, number, hardware))) {
       continue;
     }
-    const std::vector<bool> there = dependent_rows(out, number, hardware);
+    const std::vector<bool> depends = dependent_rows(out, number, hardware);
     for (std::size_t r = 0; r < out.size(); ++r) {
-      if (there[r]) {
-        reasons.emplace(
-            out[r].step->id,
-            fmt::format("no row of another fold depends on {} of {}", number.key, number.file));
+      if (depends[r]) {
+        reasons[r] = fmt::format("no row that stays depends on {} of {}", number.key, number.file);
       }
     }
   }
-  std::erase_if(fold.out, [&](const MeasuredStep& step) {
-    const auto reason = reasons.find(step.id);
-    if (reason != reasons.end()) {
-      skipped.push_back({step.id, reason->second});
+  StepTable table;
+  for (std::size_t r = 0; r < out.size(); ++r) {
+    if (reasons[r].empty()) {
+      table.steps.push_back(*out[r].step);
+    } else {
+      table.skipped.push_back({out[r].step->id, reasons[r]});
     }
-    return reason != reasons.end();
-  });
+  }
+  return table;
 }
 
 }  // namespace
@@ -133,9 +158,8 @@ std::vector<FittedValue> fit_steps(const std::vector<MeasuredStep>& rows, Hardwa
   const std::vector<PricedRow> priced = priced_rows(rows, hardware);
   std::vector<FittedValue> numbers;
   std::vector<FitVariable> variables;
-  for (const FittedNumber& number : hardware.fitted()) {
-    const std::vector<bool> depends = dependent_rows(priced, number, hardware);
-    if (std::find(depends.begin(), depends.end(), true) != depends.end()) {
+  for (const FittedParameter& number : hardware.fitted()) {
+    if (any(dependent_rows(priced, number, hardware))) {
       const HardwareNumber range = hardware.number(number);
       numbers.push_back({number, range.value, range.value});
       variables.push_back({range.value, range.least, range.most});
@@ -146,8 +170,8 @@ std::vector<FittedValue> fit_steps(const std::vector<MeasuredStep>& rows, Hardwa
       hardware.set(numbers[i].number, values[i]);
     }
   };
-  const std::vector<double> values =
-      fit_robustly(variables, kThreshold, [&](const std::vector<double>& tried) {
+  const std::vector<double> values = fit_robustly(
+      variables, weights_of(priced), kThreshold, [&](const std::vector<double>& tried) {
         set_all(tried);
         return errors(priced);
       });
@@ -160,20 +184,22 @@ std::vector<FittedValue> fit_steps(const std::vector<MeasuredStep>& rows, Hardwa
 
 CrossValidation cross_validate(const StepTable& table, GroupKey key) {
   CrossValidation result;
+  result.shipped = validate(table);
   HardwareSet hardware;
   result.numbers = fit_steps(table.steps, hardware);
   result.fitted = validate(table, hardware);
   result.left_out.skipped = result.fitted.skipped;
-  std::vector<Fold> folds = make_folds(table.steps, key);
+  const std::vector<Fold> folds = make_folds(table.steps, key);
   result.num_folds = folds.size();
-  for (Fold& fold : folds) {
-    skip_undetermined(fold, result.left_out.skipped);
+  for (const Fold& fold : folds) {
     HardwareSet without;
     fit_steps(fold.rest, without);
-    Validation part = validate({fold.out, {}}, without);
+    Validation part = validate(determined_rows(fold), without);
     std::move(part.predicted.begin(),
               part.predicted.end(),
               std::back_inserter(result.left_out.predicted));
+    std::move(
+        part.skipped.begin(), part.skipped.end(), std::back_inserter(result.left_out.skipped));
   }
   return result;
 }

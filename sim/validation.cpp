@@ -17,8 +17,7 @@ void predict(const MeasuredStep& step, HardwareSet& hardware, Validation& result
   const HardwareParameters* on = hardware.find(wanted);
   if (on == nullptr) {
     result.skipped.push_back(
-        {step.id,
-         fmt::format("no parameters for {}; known: {}", wanted.str(), hardware.known())});
+        {step.id, fmt::format("no parameters for {}; known: {}", wanted.str(), hardware.known())});
     return;
   }
   const Expected<StepCost, Infeasible> cost = step_cost(step.model, step.query, *on);
@@ -89,6 +88,8 @@ std::string group_of(const MeasuredStep& step, GroupKey key) {
                                                        : "bf16";
     case GroupKey::gpus:
       return std::to_string(step.query.gpus());
+    case GroupKey::table:
+      return step.table;
   }
   return {};
 }

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace runflat::sim {
@@ -39,7 +40,7 @@ struct Validation {
 };
 
 /// What a row may be grouped by.
-enum class GroupKey { model, hardware, framework, precision, gpus };
+enum class GroupKey { model, hardware, framework, precision, gpus, table };
 
 /// The name of the group that a row falls into.
 [[nodiscard]] std::string group_of(const MeasuredStep& step, GroupKey key);
@@ -59,8 +60,9 @@ struct RowGroup {
 [[nodiscard]] std::vector<RowGroup> group_rows(const Validation& validation,
                                                const std::vector<GroupKey>& by);
 
-/// `model`, `hardware`, `framework`, `precision`, `gpus`; ParseError with these for any other.
-[[nodiscard]] GroupKey group_key_named(const std::string& name);
+/// `model`, `hardware`, `framework`, `precision`, `gpus`, `table`; ParseError with these, in the
+/// name of `option`, for any other.
+[[nodiscard]] GroupKey group_key_named(const std::string& name, std::string_view option);
 
 /// The document that `runflat validate --json` writes: a summary per group, one of all rows, every
 /// row, and the rows that were not predicted.
