@@ -12,7 +12,7 @@ namespace runflat::sim {
 namespace {
 
 constexpr double kDifference = 1e-5;  // of ln x: far above rounding, far below curvature
-constexpr double kConverged = 1e-5;
+constexpr double kConverged = 1e-6;
 constexpr int kMostSteps = 200;
 constexpr double kMostDamping = 1e10;
 
