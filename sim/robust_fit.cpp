@@ -12,7 +12,7 @@ namespace runflat::sim {
 namespace {
 
 constexpr double kDifference = 1e-5;  // of ln x: far above rounding, far below curvature
-constexpr double kConverged = 1e-6;
+constexpr double kConverged = 1e-5;   // share of the loss that a step takes off
 constexpr int kMostSteps = 200;
 constexpr double kMostDamping = 1e10;
 
@@ -89,14 +89,6 @@ std::vector<double> moved_by(const std::vector<double>& x,
   return moved;
 }
 
-double largest_change(const std::vector<double>& from, const std::vector<double>& to) {
-  double change = 0.0;
-  for (std::size_t v = 0; v < from.size(); ++v) {
-    change = std::max(change, std::abs(to[v] / from[v] - 1.0));
-  }
-  return change;
-}
-
 }  // namespace
 
 std::vector<double> fit_robustly(const std::vector<FitVariable>& start,
@@ -115,7 +107,7 @@ std::vector<double> fit_robustly(const std::vector<FitVariable>& start,
   double damping = 1e-3;
   for (int taken = 0; taken < kMostSteps && !x.empty(); ++taken) {
     const NormalEquations equations(jacobian(residuals, x), present, weights, threshold);
-    double change = 0.0;
+    double gain = 0.0;
     for (bool is_better = false; !is_better && damping <= kMostDamping;) {
       const std::vector<double> tried = moved_by(x, equations.step(damping), start);
       std::vector<double> there = residuals(tried);
@@ -123,13 +115,13 @@ std::vector<double> fit_robustly(const std::vector<FitVariable>& start,
       is_better = tried_loss < loss;
       damping = is_better ? std::max(damping * 0.1, 1e-12) : damping * 10.0;
       if (is_better) {
-        change = largest_change(x, tried);
+        gain = loss - tried_loss;
         x = tried;
         present = std::move(there);
         loss = tried_loss;
       }
     }
-    if (change <= kConverged) {
+    if (gain <= kConverged * loss) {
       break;
     }
   }

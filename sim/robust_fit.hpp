@@ -18,9 +18,9 @@ using Residuals = std::function<std::vector<double>(const std::vector<double>&)>
 /// Levenberg-Marquardt on the logarithms of the variables, with a derivative by differences. Beyond
 /// `threshold` a residual counts by its size instead of its square (Huber's loss, by reweighted
 /// least squares), so that a few wrong measurements do not decide. A variable that no residual
-/// depends on keeps its value. Deterministic; ends when a step changes no variable by more than
-/// 1e-6 of itself, or after 200 steps. `weights`: how much each residual counts. InvalidArgument
-/// for a variable that is not above 0.
+/// depends on keeps its value. Deterministic; ends when a step lowers the loss by no more than 1e-5
+/// of itself, or after 200 steps. `weights`: how much each residual counts. InvalidArgument for a
+/// variable that is not above 0.
 [[nodiscard]] std::vector<double> fit_robustly(const std::vector<FitVariable>& start,
                                                const std::vector<double>& weights,
                                                double threshold,
