@@ -66,21 +66,20 @@ def validation_summary(document: dict[str, Any]) -> Group:
     """Errors per group beside those of one rate of model FLOPs per GPU, the group's median."""
     table = _table(
         "Predicted over measured step time, minus 1",
-        "constant MFU: one median rate of model FLOPs per GPU, fitted on the same rows",
         ("group",),
         ("rows", "MAPE", "max", "bias", "Spearman", "regret", "constant MFU"),
     )
     groups = document["groups"]
     for group in [*groups, document["all"]] if len(groups) > 1 else groups:
         table.add_row(*_cells(group), style="bold" if group is document["all"] else "")
-    return Group(table, *_mean_lines(groups), *_notes(document))
+    baseline = "constant MFU: one median rate of model FLOPs per GPU, fitted on the same rows"
+    return Group(table, baseline, *_mean_lines(groups), *_notes(document))
 
 
 def left_out_summary(document: dict[str, Any], key: str) -> Group:
     """Errors with the numbers as shipped, fitted to all rows, and fitted without the rows' own."""
     errors = _table(
         "Mean absolute error of step time",
-        f"left out: predicted with numbers fitted to the rows of every other {key}",
         ("group",),
         ("rows", "as shipped", "fitted", f"{key} left out"),
     )
@@ -88,24 +87,21 @@ def left_out_summary(document: dict[str, Any], key: str) -> Group:
         mapes = [group[f"mape_{kind}"] for kind in ("shipped", "fitted", "left_out")]
         shown = ("-" if mape is None else percent(mape, 1) for mape in mapes)
         errors.add_row(group["name"], str(group["num_rows"]), *shown)
-    numbers = _table(
-        f"\n{len(document['numbers'])} numbers fitted to {document['num_rows']} rows, "
-        f"{document['num_folds']} times without one {key}",
-        None,
-        ("file", "number"),
-        ("as shipped", "fitted"),
-    )
+    numbers = _table("\nFitted numbers", ("file", "number"), ("as shipped", "fitted"))
     for number in document["numbers"]:
         values = (f"{number[kind]:.4g}" for kind in ("shipped", "fitted"))
         numbers.add_row(number["file"], number["key"], *values)
-    return Group(errors, numbers, *_skipped_lines(document))
+    meaning = (
+        f"left out: predicted with numbers fitted to the rows of every other {key}\n"
+        f"{len(document['numbers'])} numbers, {document['num_rows']} rows, "
+        f"{document['num_folds']} folds"
+    )
+    return Group(errors, meaning, numbers, *_skipped_lines(document))
 
 
-def _table(title: str, caption: str | None, names: Iterable[str], values: Iterable[str]) -> Table:
+def _table(title: str, names: Iterable[str], values: Iterable[str]) -> Table:
     table = Table(
         title=title,
-        caption=caption,
-        caption_justify="left",
         title_justify="left",
         title_style="bold",
         box=None,
