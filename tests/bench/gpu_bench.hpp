@@ -70,6 +70,19 @@ void time_calls(benchmark::State& state,
 /// same kernel on few rows) against its reference.
 void register_memory_bound(const std::string& name, const Work& work, const Work& small);
 
+/// Rows of the small work that register_rows() checks.
+inline constexpr std::int64_t kSmallRows = 37;
+
+/// make(rows) at its size and, for #wrong, with few rows.
+template <typename F>
+void register_rows(const std::string& name, std::int64_t rows, F make) {
+  register_memory_bound(name, make(rows), make(kSmallRows));
+}
+
+[[nodiscard]] inline double bytes_of(std::int64_t elements, double bytes_each) {
+  return static_cast<double>(elements) * bytes_each;
+}
+
 /// Adds GB/s and of_copy to a benchmark that moved so many bytes per call.
 void report_bytes(benchmark::State& state, double bytes);
 

@@ -5,7 +5,6 @@
 #include "kernels/cross_entropy.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
-#include "kernels/norm.hpp"
 #include "kernels/optimizer.hpp"
 #include "kernels/qkv_split.hpp"
 #include "tests/bench/gpu_bench.hpp"
@@ -20,76 +19,7 @@ using kernels::Stream;
 constexpr DataType kBf16 = DataType::bf16;
 constexpr DataType kFp32 = DataType::fp32;
 constexpr DataType kInt32 = DataType::int32;
-constexpr std::int64_t kSmallRows = 37;
 constexpr std::int64_t kVocabulary = 128256;
-
-double bytes_of(std::int64_t elements, double bytes_each) {
-  return static_cast<double>(elements) * bytes_each;
-}
-
-Work norm_forward(std::int64_t rows, std::int64_t cols, bool centred, bool residual) {
-  Work out;
-  out.tensors = {{.num = rows * cols},
-                 {.num = rows * cols},
-                 {.num = cols},
-                 {.num = cols},
-                 {.num = rows * cols},
-                 {.num = rows * cols},
-                 {.num = rows, .type = kFp32},
-                 {.num = rows, .type = kFp32}};
-  out.written = {4, 5};
-  out.bytes = bytes_of(rows * cols, residual ? 8 : 4);
-  const auto args = [=](const Pointers& t) {
-    return kernels::NormForwardArgs{.x = t.at(0),
-                                    .residual = residual ? t.at(1) : nullptr,
-                                    .sum = residual ? t.at(5) : nullptr,
-                                    .gain = t.at(2),
-                                    .bias = centred ? t.at(3) : nullptr,
-                                    .y = t.at(4),
-                                    .mean = centred ? t.at(6) : nullptr,
-                                    .rstd = t.at(7),
-                                    .rows = rows,
-                                    .cols = cols,
-                                    .type = kBf16};
-  };
-  out.run = [=](const Pointers& t, Stream stream) { kernels::norm_forward(args(t), stream); };
-  out.reference = [=](const Pointers& t) { kernels::norm_forward_reference(args(t)); };
-  return out;
-}
-
-Work norm_backward(std::int64_t rows, std::int64_t cols, bool centred, bool residual) {
-  Work out;
-  out.tensors = {{.num = rows * cols},
-                 {.num = rows * cols},
-                 {.num = cols},
-                 {.num = rows, .type = kFp32},
-                 {.num = rows, .type = kFp32},
-                 {.num = rows * cols},
-                 {.num = rows * cols},
-                 {.num = cols, .type = kFp32},
-                 {.num = cols, .type = kFp32},
-                 {.num = kernels::norm_backward_workspace(rows, cols, kBf16) / 4, .type = kFp32}};
-  out.written = {6, 7, 8};
-  out.bytes = bytes_of(rows * cols, residual ? 8 : 6);
-  const auto args = [=](const Pointers& t) {
-    return kernels::NormBackwardArgs{.dy = t.at(0),
-                                     .z = t.at(1),
-                                     .gain = t.at(2),
-                                     .mean = centred ? t.at(3) : nullptr,
-                                     .rstd = t.at(4),
-                                     .dresidual = residual ? t.at(5) : nullptr,
-                                     .dx = t.at(6),
-                                     .dgain = t.at(7),
-                                     .dbias = centred ? t.at(8) : nullptr,
-                                     .workspace = t.at(9),
-                                     .rows = rows,
-                                     .cols = cols,
-                                     .type = kBf16};
-  };
-  out.run = [=](const Pointers& t, Stream stream) { kernels::norm_backward(args(t), stream); };
-  out.reference = [=](const Pointers& t) { kernels::norm_backward_reference(args(t)); };
-  return out;
-}
 
 /// 32 query heads in 8 groups.
 Work qkv(std::int64_t tokens, std::int64_t head_size, bool merge) {
@@ -403,70 +333,47 @@ Work bias_grad(std::int64_t rows, std::int64_t cols) {
   return out;
 }
 
-/// make(rows) at its size and, for #wrong, with few rows.
-template <typename F>
-void add_rows(const std::string& name, std::int64_t rows, F make) {
-  register_memory_bound(name, make(rows), make(kSmallRows));
-}
-
-void register_norms(const std::string& shape, std::int64_t rows, std::int64_t cols) {
-  for (const bool centred : {false, true}) {
-    const std::string kind = centred ? "layer_norm_" : "rms_norm_";
-    for (const bool residual : {false, true}) {
-      const std::string name = std::string(residual ? "residual/" : "plain/") + shape;
-      add_rows(kind + "forward/" + name, rows, [=](std::int64_t num) {
-        return norm_forward(num, cols, centred, residual);
-      });
-      add_rows(kind + "backward/" + name, rows, [=](std::int64_t num) {
-        return norm_backward(num, cols, centred, residual);
-      });
-    }
-  }
-}
-
 const bool kRegistered = [] {
-  register_norms("8192x4096", 8192, 4096);
-  register_norms("32768x2048", 32768, 2048);
   for (const bool merge : {false, true}) {
     const std::string name = merge ? "qkv_merge/" : "qkv_split/";
-    add_rows(name + "8192x48x128", 8192, [=](auto rows) { return qkv(rows, 128, merge); });
-    add_rows(name + "16384x48x64", 16384, [=](auto rows) { return qkv(rows, 64, merge); });
+    register_rows(name + "8192x48x128", 8192, [=](auto rows) { return qkv(rows, 128, merge); });
+    register_rows(name + "16384x48x64", 16384, [=](auto rows) { return qkv(rows, 64, merge); });
   }
-  add_rows("swiglu_forward/8192x14336", 8192, [](auto rows) {
+  register_rows("swiglu_forward/8192x14336", 8192, [](auto rows) {
     return swiglu(rows, 14336, Pass::forward);
   });
-  add_rows("swiglu_backward/8192x14336", 8192, [](auto rows) {
+  register_rows("swiglu_backward/8192x14336", 8192, [](auto rows) {
     return swiglu(rows, 14336, Pass::backward);
   });
-  add_rows("swiglu_backward_with_y/8192x14336", 8192, [](auto rows) {
+  register_rows("swiglu_backward_with_y/8192x14336", 8192, [](auto rows) {
     return swiglu(rows, 14336, Pass::backward_with_y);
   });
-  add_rows(
+  register_rows(
       "gelu_forward/8192x16384", 8192, [](auto rows) { return gelu(rows, 16384, Pass::forward); });
-  add_rows("gelu_backward/8192x16384", 8192, [](auto rows) {
+  register_rows("gelu_backward/8192x16384", 8192, [](auto rows) {
     return gelu(rows, 16384, Pass::backward);
   });
   for (const std::int64_t cols : {kVocabulary, kVocabulary / 7}) {
     const std::string shape = "8192x" + std::to_string(cols);
-    add_rows("cross_entropy_stats/" + shape, 8192, [=](auto rows) {
+    register_rows("cross_entropy_stats/" + shape, 8192, [=](auto rows) {
       return cross_entropy(rows, cols, false);
     });
-    add_rows("cross_entropy_backward/" + shape, 8192, [=](auto rows) {
+    register_rows("cross_entropy_backward/" + shape, 8192, [=](auto rows) {
       return cross_entropy(rows, cols, true);
     });
   }
-  add_rows("embedding_forward/16384x4096", 16384, [](auto tokens) {
+  register_rows("embedding_forward/16384x4096", 16384, [](auto tokens) {
     return embedding_forward(tokens, 4096);
   });
-  add_rows("embedding_backward/8192x4096", 8192, [](auto tokens) {
+  register_rows("embedding_backward/8192x4096", 8192, [](auto tokens) {
     return embedding_backward(tokens, 4096, tokens == kSmallRows ? 100 : kVocabulary);
   });
   register_memory_bound("adamw/200M", adamw(200'000'000), adamw(100'003));
   register_memory_bound("squared_sum/200M", squared_sum(200'000'000), squared_sum(100'003));
   register_memory_bound("cast_fp32_bf16/200M", cast(200'000'000), cast(100'003));
   register_memory_bound("add/8192x8192", add(8192 * 8192), add(100'003));
-  add_rows("add_bias/8192x16384", 8192, [](auto rows) { return add_bias(rows, 16384); });
-  add_rows("bias_grad/8192x16384", 8192, [](auto rows) { return bias_grad(rows, 16384); });
+  register_rows("add_bias/8192x16384", 8192, [](auto rows) { return add_bias(rows, 16384); });
+  register_rows("bias_grad/8192x16384", 8192, [](auto rows) { return bias_grad(rows, 16384); });
   return true;
 }();
 
