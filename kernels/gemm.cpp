@@ -9,9 +9,9 @@
 #include <cstring>
 #include <cublasLt.h>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 namespace runflat::kernels {
@@ -19,7 +19,8 @@ namespace {
 
 constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;  // NVIDIA's advice for Hopper
 constexpr int kMaxCandidates = 16;
-constexpr int kTimedRuns = 3;
+constexpr float kFarBehind = 1.15F;
+constexpr int kRounds = 5;
 
 void check(cublasStatus_t status, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS) {
@@ -121,7 +122,7 @@ struct Problem {
   cublasLtMatmulAlgo_t algorithm = {};
 };
 
-Preference make_preference(std::int64_t alignment) {
+Preference make_preference(const GemmShape& shape) {
   cublasLtMatmulPreference_t created = nullptr;
   check(cublasLtMatmulPreferenceCreate(&created), "cublasLtMatmulPreferenceCreate");
   Preference out(created);
@@ -130,14 +131,16 @@ Preference make_preference(std::int64_t alignment) {
           "cublasLtMatmulPreferenceSetAttribute");
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kWorkspaceBytes));
-  // Parts of a long sum meet in fp32, not in a bf16 c.
-  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-      static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  if (shape.c_type != accumulate_type(shape.type)) {
+    // Parts of a long sum meet in fp32, not in a bf16 c.
+    set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  }
   for (const auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
                                CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                                CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
                                CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
-    set(attribute, static_cast<std::uint32_t>(alignment));
+    set(attribute, static_cast<std::uint32_t>(shape.alignment));
   }
   return out;
 }
@@ -212,7 +215,7 @@ struct Gemm::State {
 
   [[nodiscard]] std::vector<cublasLtMatmulAlgo_t> candidates_of(const GemmShape& shape,
                                                                 const Problem& problem) const {
-    const Preference preference = make_preference(shape.alignment);
+    const Preference preference = make_preference(shape);
     std::vector<cublasLtMatmulHeuristicResult_t> results(kMaxCandidates);
     int num = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle.get(),
@@ -252,41 +255,49 @@ struct Gemm::State {
     check_cuda(cudaMemsetAsync(allocated, 0, bytes, stream), "cudaMemsetAsync");
     GemmArgs trial = args;
     trial.c = allocated;
-    float best = std::numeric_limits<float>::infinity();
-    cublasLtMatmulAlgo_t fastest = candidates.front();
-    for (const cublasLtMatmulAlgo_t& candidate : candidates) {
-      problem.algorithm = candidate;
-      const float time = time_of(trial, problem, workspace, stream, best);
-      if (time < best) {
-        best = time;
-        fastest = candidate;
-      }
-    }
-    problem.algorithm = fastest;
+    problem.algorithm = fastest_of(trial, candidates, workspace, stream, problem);
     return true;
   }
 
-  /// Milliseconds of the fastest run; the first, which may load code, tells whether more are worth
-  /// while.
+  /// Candidates take turns, so that a clock that falls meanwhile is no candidate's fault; those
+  /// that are far behind after the first round leave.
+  [[nodiscard]] cublasLtMatmulAlgo_t fastest_of(const GemmArgs& args,
+                                                const std::vector<cublasLtMatmulAlgo_t>& candidates,
+                                                void* workspace,
+                                                Stream stream,
+                                                Problem& problem) const {
+    std::vector<std::pair<float, cublasLtMatmulAlgo_t>> times;
+    for (const cublasLtMatmulAlgo_t& candidate : candidates) {
+      problem.algorithm = candidate;
+      multiply(args, problem, workspace, stream);  // may load code
+      times.emplace_back(time_of(args, problem, workspace, stream), candidate);
+    }
+    const auto faster = [](const auto& a, const auto& b) { return a.first < b.first; };
+    const float best = std::min_element(times.begin(), times.end(), faster)->first;
+    std::erase_if(times, [&](const auto& timed) { return timed.first > kFarBehind * best; });
+    for (int round = 0; round < kRounds; ++round) {
+      for (auto& [time, candidate] : times) {
+        problem.algorithm = candidate;
+        time += time_of(args, problem, workspace, stream);
+      }
+    }
+    return std::min_element(times.begin(), times.end(), faster)->second;
+  }
+
+  /// Milliseconds of one run.
   float time_of(const GemmArgs& args,
                 const Problem& problem,
                 void* workspace,
-                Stream stream,
-                float best) const {
+                Stream stream) const {
     const Event begin = make_event();
     const Event end = make_event();
-    float fastest = std::numeric_limits<float>::infinity();
+    check_cuda(cudaEventRecord(begin.get(), stream), "cudaEventRecord");
     multiply(args, problem, workspace, stream);
-    for (int i = 0; i < kTimedRuns && (i == 0 || fastest < 1.2F * best); ++i) {
-      check_cuda(cudaEventRecord(begin.get(), stream), "cudaEventRecord");
-      multiply(args, problem, workspace, stream);
-      check_cuda(cudaEventRecord(end.get(), stream), "cudaEventRecord");
-      check_cuda(cudaEventSynchronize(end.get()), "cudaEventSynchronize");
-      float time = 0.0F;
-      check_cuda(cudaEventElapsedTime(&time, begin.get(), end.get()), "cudaEventElapsedTime");
-      fastest = std::min(fastest, time);
-    }
-    return fastest;
+    check_cuda(cudaEventRecord(end.get(), stream), "cudaEventRecord");
+    check_cuda(cudaEventSynchronize(end.get()), "cudaEventSynchronize");
+    float time = 0.0F;
+    check_cuda(cudaEventElapsedTime(&time, begin.get(), end.get()), "cudaEventElapsedTime");
+    return time;
   }
 
   static Event make_event() {

@@ -6,7 +6,7 @@
 #include "kernels/bulk_copy.cuh"
 #include "kernels/device.cuh"
 #include "kernels/norm.hpp"
-#include "kernels/partial_sums.cuh"
+#include "kernels/partial_sums.hpp"
 #include "kernels/partials.hpp"
 
 #include <algorithm>
