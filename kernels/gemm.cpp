@@ -9,9 +9,9 @@
 #include <cstring>
 #include <cublasLt.h>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <stdexcept>
-#include <utility>
 #include <vector>
 
 namespace runflat::kernels {
@@ -20,7 +20,8 @@ namespace {
 constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;  // NVIDIA's advice for Hopper
 constexpr int kMaxCandidates = 16;
 constexpr float kFarBehind = 1.15F;
-constexpr int kRounds = 5;
+constexpr float kClearly = 0.99F;
+constexpr float kSettleMilliseconds = 20.0F;
 
 void check(cublasStatus_t status, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS) {
@@ -259,45 +260,52 @@ struct Gemm::State {
     return true;
   }
 
-  /// Candidates take turns, so that a clock that falls meanwhile is no candidate's fault; those
-  /// that are far behind after the first round leave.
+  /// A candidate must win clearly against those before it, which the library thinks better.
   [[nodiscard]] cublasLtMatmulAlgo_t fastest_of(const GemmArgs& args,
                                                 const std::vector<cublasLtMatmulAlgo_t>& candidates,
                                                 void* workspace,
                                                 Stream stream,
                                                 Problem& problem) const {
-    std::vector<std::pair<float, cublasLtMatmulAlgo_t>> times;
+    cublasLtMatmulAlgo_t fastest = candidates.front();
+    float best = std::numeric_limits<float>::infinity();
     for (const cublasLtMatmulAlgo_t& candidate : candidates) {
       problem.algorithm = candidate;
-      multiply(args, problem, workspace, stream);  // may load code
-      times.emplace_back(time_of(args, problem, workspace, stream), candidate);
-    }
-    const auto faster = [](const auto& a, const auto& b) { return a.first < b.first; };
-    const float best = std::min_element(times.begin(), times.end(), faster)->first;
-    std::erase_if(times, [&](const auto& timed) { return timed.first > kFarBehind * best; });
-    for (int round = 0; round < kRounds; ++round) {
-      for (auto& [time, candidate] : times) {
-        problem.algorithm = candidate;
-        time += time_of(args, problem, workspace, stream);
+      time_of(1, args, problem, workspace, stream);  // may load code
+      const float once = time_of(1, args, problem, workspace, stream);
+      if (once > kFarBehind * best) {
+        continue;
+      }
+      const float time = time_of(runs_of(once), args, problem, workspace, stream);
+      if (time < kClearly * best) {
+        best = time;
+        fastest = candidate;
       }
     }
-    return std::min_element(times.begin(), times.end(), faster)->second;
+    return fastest;
   }
 
-  /// Milliseconds of one run.
-  float time_of(const GemmArgs& args,
+  /// Enough runs in a row for the clock to settle where the candidate's power leaves it.
+  static int runs_of(float milliseconds) {
+    return static_cast<int>(std::clamp(kSettleMilliseconds / milliseconds, 3.0F, 50.0F));
+  }
+
+  /// Milliseconds of a run, on average.
+  float time_of(int num_runs,
+                const GemmArgs& args,
                 const Problem& problem,
                 void* workspace,
                 Stream stream) const {
     const Event begin = make_event();
     const Event end = make_event();
     check_cuda(cudaEventRecord(begin.get(), stream), "cudaEventRecord");
-    multiply(args, problem, workspace, stream);
+    for (int i = 0; i < num_runs; ++i) {
+      multiply(args, problem, workspace, stream);
+    }
     check_cuda(cudaEventRecord(end.get(), stream), "cudaEventRecord");
     check_cuda(cudaEventSynchronize(end.get()), "cudaEventSynchronize");
     float time = 0.0F;
     check_cuda(cudaEventElapsedTime(&time, begin.get(), end.get()), "cudaEventElapsedTime");
-    return time;
+    return time / static_cast<float>(num_runs);
   }
 
   static Event make_event() {
