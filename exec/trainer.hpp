@@ -123,7 +123,6 @@ class Trainer {
   std::vector<std::unique_ptr<StageState>> states_;  // by virtual stage
   std::vector<Chunk> chunks_;                        // by virtual stage
   std::vector<Microbatch> microbatches_;
-  Buffer exact_losses_;  ///< fp64 [tokens]
   double tokens_ = 0.0;  // of this rank's microbatches
   std::unique_ptr<Optimizer> optimizer_;
   Progress progress_;
