@@ -246,6 +246,33 @@ TEST_CASE("the same job and faults have the same outcome, and other hardware's f
   }
 }
 
+TEST_CASE("cutting a trial into windows changes nothing", "[sim][job_life]") {
+  tests::Dice dice(34);
+  for (int trial = 0; trial < 200; ++trial) {
+    const JobSpec job = random_job(dice);
+    const FaultTimeline faults = random_faults(job.sites.cluster, random_duration(dice), dice);
+    const std::vector<Corruption> corruptions = corruptions_of(faults.faults);
+    JobLife life(job, faults.shape, faults.duration);
+    FaultWindow rest = whole_window(faults, corruptions);
+    SimTime end{};
+    while (end < faults.duration) {
+      end += SimTime{dice.between(1, faults.duration.count() / dice.between(1, 20) + 1)};
+      const auto take = [&](auto& items) {
+        const auto first_after = std::find_if(
+            items.begin(), items.end(), [&](const auto& item) { return item.begin >= end; });
+        const auto window = items.first(static_cast<std::size_t>(first_after - items.begin()));
+        items = items.subspan(window.size());
+        return window;
+      };
+      life.live_through({.end = end,
+                         .faults = take(rest.faults),
+                         .slowdowns = take(rest.slowdowns),
+                         .corruptions = take(rest.corruptions)});
+    }
+    REQUIRE(same(std::move(life).finish(), simulate_job(job, faults)));
+  }
+}
+
 TEST_CASE("without failures only checkpoints cost: goodput is interval / (interval + cost)",
           "[sim][job_life]") {
   tests::Dice dice(34);
