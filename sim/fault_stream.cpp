@@ -7,7 +7,7 @@
 namespace runflat::sim {
 namespace {
 
-constexpr double kFaultsPerWindow = 16384.0;  // 32 kB of faults stay in a core's own cache
+constexpr double kFaultsPerWindow = 4096.0;  // 128 kB of faults stay in a core's own cache
 
 WeightedChoice draw_node_rates(const SampledTrial& trial, double rate_shape) {
   RandomStream stream = trial.stream(0, Purpose::node_rate);

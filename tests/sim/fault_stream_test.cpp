@@ -14,7 +14,7 @@ using namespace runflat::sim;
 
 namespace {
 
-const ClusterShape kShape{.num_nodes = 1024, .gpus_per_node = 8, .domain_size = 64};
+const ClusterShape kShape{.num_nodes = 8192, .gpus_per_node = 8, .domain_size = 64};
 
 template <typename Item>
 void check_and_append(std::span<const Item> items,
