@@ -56,7 +56,7 @@ Expected<PolicyRun, Infeasible> make_run(const Scenario& scenario,
                                          PolicyKind policy,
                                          Seconds step_time,
                                          const FaultRates& fault_rates) {
-  const auto rates = scenario_rates(policy, scenario);
+  const auto rates = scenario_rates(policy, scenario, fault_rates);
   if (!rates) {
     return rates.error();
   }
@@ -76,11 +76,11 @@ Expected<PolicyRun, Infeasible> make_run(const Scenario& scenario,
   run.job.detect_hang = sim::to_sim_time(scenario.recovery.detect_hang);
   run.job.detect_timeout = sim::to_sim_time(scenario.recovery.detect_timeout);
   run.job.step_shares = step_shares(scenario);
-  const double per_day = fault_rates.per_day();
-  const bool must_pay =
-      policy == PolicyKind::adaptive || scenario.recovery.rejoin_rule == RejoinRule::when_it_pays;
-  if (must_pay && per_day > 0.0) {
-    run.job.rejoin_horizon = sim::to_sim_time(Days{1.0 / per_day});
+  const bool weighs_interruptions = policy == PolicyKind::adaptive || policy == PolicyKind::ntp ||
+                                    policy == PolicyKind::ntp_pw ||
+                                    scenario.recovery.rejoin_rule == RejoinRule::when_it_pays;
+  if (weighs_interruptions) {
+    run.job.interruptions = interruptions(policy, scenario, fault_rates, step_time);
   }
   run.job.replan = [policy, known = *rates](const sim::SiteCensus& census) {
     return plan_operation(policy, known, census);

@@ -5,6 +5,7 @@
 #include "sim/checkpoint_interval.hpp"
 #include "sim/event_queue.hpp"
 #include "sim/goodput_buckets.hpp"
+#include "sim/portable_math.hpp"
 #include "sim/progress.hpp"
 
 #include <algorithm>
@@ -161,6 +162,7 @@ class JobLife::Life {
   void fault_begins(const Fault& fault) {
     if (fault.blast_radius == BlastRadius::job) {
       if (mode_ != Mode::waiting) {
+        adopt(replan());  // every process starts anew
         interrupt(fault, Change::software_fault);
       }
       return;
@@ -266,14 +268,27 @@ class JobLife::Life {
     return next.throughput > standing_.throughput + kNoise;
   }
 
-  /// Whether a faster operation makes up for the pause before the next failure comes.
+  /// Whether a faster operation makes up for its pause. The next interruption takes the job into it
+  /// anyway, so what counts is the work up to then, at rate r, or up to the end in L: that of the
+  /// standing operation is worth w (1 - exp(-r L)) / r, and a pause p, which must be survived,
+  /// leaves w exp(-r p) (1 - exp(-r (L - p))) / r of the next one. w is the throughput in the time
+  /// that faults leave.
   [[nodiscard]] bool pays(const Operation& next) const {
-    if (job_.rejoin_horizon == kNever) {
+    const Interruptions& stops = job_.interruptions;
+    const std::int64_t active = pool_.num_active_gpus();
+    const double rate = stops.per_second(active);
+    if (rate <= 0.0) {
       return true;
     }
-    const SimTime left = job_.rejoin_horizon - job_.cost_of(Change::rejoin, next.variant).pause;
-    return next.throughput * static_cast<double>(left.count()) >
-           standing_.throughput * static_cast<double>(job_.rejoin_horizon.count());
+    const auto expected = [&](double throughput, std::int64_t num_active, SimTime pause) {
+      const SimTime left = std::max(duration_ - now_ - pause, SimTime::zero());
+      return throughput * stops.time_left(num_active) *
+             portable_exp(-rate * to_seconds(pause).count()) *
+             (1.0 - portable_exp(-rate * to_seconds(left).count()));
+    };
+    const SimTime pause = job_.cost_of(Change::rejoin, next.variant).pause;
+    return expected(next.throughput, next.num_active_gpus(), pause) >
+           expected(standing_.throughput, active, SimTime::zero());
   }
 
   /// Takes an operation that is no worse than the present one; a faster one costs a rejoin.

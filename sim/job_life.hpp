@@ -2,6 +2,7 @@
 
 #include "sim/fault_timeline.hpp"
 #include "sim/fault_window.hpp"
+#include "sim/interruptions.hpp"
 #include "sim/ledger.hpp"
 #include "sim/operation.hpp"
 #include "sim/site_pool.hpp"
@@ -62,8 +63,9 @@ struct JobSpec {
   SimTime detect_crash{};
   SimTime detect_hang{};
   SimTime detect_timeout{};
-  /// Mean time to the next failure. A rejoin must win back its pause in this time. kNever: always.
-  SimTime rejoin_horizon = kNever;
+  /// A rejoin must be expected to win back its pause before the next one of these or the end of the
+  /// trial. None: always.
+  Interruptions interruptions{};
   StepShares step_shares{};  ///< what stragglers stretch
   Replanner replan{};
   /// Spare sites that the full batch would need on a census of the job's own sites.

@@ -428,6 +428,28 @@ TEST_CASE("a fixed batch is whole or the job waits", "[planner][policy]") {
   }
 }
 
+TEST_CASE("ntp leaves out a replica that would cost more by being hit than it adds",
+          "[planner][policy]") {
+  // Three replicas of two sites of 8; one GPU is lost, and a replica at degree 7 does 2 % of a
+  // batch on 14 GPUs. At r hits of a GPU a second, each of which costs c, it is worth its while
+  // where 2.02 exp(-46 r c) > 2 exp(-32 r c): r c < ln(1.01) / 14 = 0.000711.
+  PolicyRates rates{.tp = 8,
+                    .sites_per_replica = 2,
+                    .num_replicas = 3,
+                    .reduced = std::vector<DegreeRate>(9),
+                    .healthy_slowdown = std::vector<double>(9, 1.0)};
+  rates.reduced[7] = {.num_microbatches = 1, .share = 0.02};
+  const SiteCensus census{.num_healthy = 5, .num_lost = {1}};
+  const auto plan = [&](PolicyKind policy, double cost) {
+    rates.interruptions = {.per_gpu_second = 1e-6, .cost = Seconds{cost}};
+    return plan_operation(policy, rates, census);
+  };
+  CHECK(plan(PolicyKind::ntp, 710.0).damaged_degrees == std::vector<std::int32_t>{7});
+  CHECK(plan(PolicyKind::ntp, 710.0).num_active_gpus() == 46);
+  CHECK(plan(PolicyKind::ntp, 712.0).throughput == plan(PolicyKind::dp_drop, 712.0).throughput);
+  CHECK(plan(PolicyKind::ntp, 712.0).num_active_gpus() == 32);
+}
+
 TEST_CASE("every policy has a name of its own", "[planner][policy]") {
   std::set<std::string> names;
   for (const PolicyKind policy : kAllPolicies) {

@@ -92,7 +92,11 @@ JobSpec random_job(tests::Dice& dice) {
             .rolls_back = dice.one_in(2),
             .pause_from_memory = SimTime{dice.between(0, 100'000)}};
   }
-  job.rejoin_horizon = dice.one_in(2) ? kNever : SimTime{dice.between(0, 10'000'000)};
+  if (dice.one_in(2)) {
+    job.interruptions = {.of_job_per_second = 1.0 / static_cast<double>(dice.between(1, 10'000)),
+                         .per_gpu_second = 1.0 / static_cast<double>(dice.between(1, 1'000'000)),
+                         .cost = Seconds{static_cast<double>(dice.between(0, 1000))}};
+  }
   job.detect_timeout = SimTime{dice.between(0, 1'000'000)};
   job.detect_crash = SimTime{dice.between(0, 10'000)};
   job.detect_hang = SimTime{dice.between(0, 1'000'000)};
@@ -639,23 +643,49 @@ TEST_CASE("an interval that adapts finds Young's for the failures that happen", 
 
 TEST_CASE("repaired hardware enters where it wins its pause back before the next failure",
           "[sim][job_life]") {
-  // One of two sites comes back at 100 s: 0.5 more throughput for a pause of 20 s pays from a
-  // horizon T on with (T - 20) > T / 2, T = 40 s.
+  // One of two sites comes back before the end at 1000 s: 0.5 more throughput for a pause of 20 s.
+  // It pays where exp(-20 / T) > 1/2, T being the time between failures: from T = 20 / ln 2 = 28.9
+  // s on; near the end where L - 20 > L / 2; and not where each failure of one of the 8 more active
+  // GPUs costs so much that exp(-8 r c) < 1/2.
   JobSpec job{.sites = {.cluster = {2, 8, 8}, .tp = 8, .num_job_sites = 2},
               .step_time = kSecond,
               .replan = on_healthy_sites(8, 2, 1, 1)};
   job.spares_needed = [](const SiteCensus& census) { return census.num_damaged(); };
   cost_of(job, Change::rejoin).pause = 20 * kSecond;
-  const std::vector<Fault> faults = {{.begin = -kSecond, .end = 100 * kSecond, .component = 3}};
-  const auto outcome = [&](SimTime horizon) {
-    job.rejoin_horizon = horizon;
-    return live(job, faults);
+  const auto outcome = [&](Interruptions interruptions, std::int64_t repaired = 100) {
+    job.interruptions = interruptions;
+    return live(job, {{.begin = -kSecond, .end = repaired * kSecond, .component = 3}});
   };
-  CHECK(outcome(39 * kSecond).num_rejoins == 0);
-  CHECK(outcome(39 * kSecond).goodput == Approx(0.5));
-  CHECK(outcome(39 * kSecond).ledger.gpu_ms(Cause::idle) == (7 * 100 + 8 * 900) * 1000);
-  CHECK(outcome(41 * kSecond).num_rejoins == 1);
-  CHECK(outcome(kNever).goodput == Approx((50.0 + 880.0) / 1000.0));
+  const auto every = [](double seconds) { return Interruptions{.of_job_per_second = 1 / seconds}; };
+  CHECK(outcome(every(28.8)).num_rejoins == 0);
+  CHECK(outcome(every(28.8)).goodput == Approx(0.5));
+  CHECK(outcome(every(28.8)).ledger.gpu_ms(Cause::idle) == (7 * 100 + 8 * 900) * 1000);
+  CHECK(outcome(every(28.9)).num_rejoins == 1);
+  CHECK(outcome({}).goodput == Approx((50.0 + 880.0) / 1000.0));
+  CHECK(outcome(every(1e9), 959).num_rejoins == 1);
+  CHECK(outcome(every(1e9), 961).num_rejoins == 0);
+  CHECK(outcome({}, 961).num_rejoins == 1);
+  const auto at_cost = [](double cost) {
+    return Interruptions{.per_gpu_second = 1e-6, .cost = Seconds{cost}};
+  };
+  CHECK(outcome(at_cost(80'000)).num_rejoins == 1);
+  CHECK(outcome(at_cost(90'000)).num_rejoins == 0);
+}
+
+TEST_CASE("a job that starts anew takes what has been repaired", "[sim][job_life]") {
+  // A site comes back at 100 s and does not pay; at 200 s the software fails.
+  JobSpec job{.sites = {.cluster = {2, 8, 8}, .tp = 8, .num_job_sites = 2},
+              .step_time = kSecond,
+              .interruptions = {.of_job_per_second = 1.0},
+              .replan = on_healthy_sites(8, 2, 1, 1)};
+  job.spares_needed = [](const SiteCensus& census) { return census.num_damaged(); };
+  cost_of(job, Change::rejoin).pause = 20 * kSecond;
+  const JobOutcome outcome =
+      live(job,
+           {{.begin = -kSecond, .end = 100 * kSecond, .component = 3},
+            {.begin = 200 * kSecond, .end = 200 * kSecond, .blast_radius = BlastRadius::job}});
+  CHECK(outcome.num_rejoins == 0);
+  CHECK(outcome.goodput == Approx((100.0 + 800.0) / 1000.0));
 }
 
 TEST_CASE("impossible simulations are refused", "[sim][job_life]") {
