@@ -91,8 +91,8 @@ struct Alternative {
 };
 
 /// The best operation of a policy on a census, as planner/policy_family.hpp describes it for each.
-/// One more lost GPU never raises the throughput (of those that weigh interruptions, ntp, ntp_pw
-/// and adaptive: the throughput in the time that they leave).
+/// One more lost GPU never raises the throughput (of those that weigh interruptions, ntp, ntp_pw,
+/// recycle and adaptive: the throughput in the time that they leave).
 [[nodiscard]] sim::Operation plan_operation(PolicyKind policy,
                                             const PolicyRates& rates,
                                             const sim::SiteCensus& census);

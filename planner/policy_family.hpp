@@ -54,7 +54,8 @@ namespace runflat::planner {
 /// batch stays whole. With f groups lost in each stage (losses are spread evenly over the stages),
 /// m microbatches a replica and a bubble of b microbatches,
 ///   throughput = (m + b) / max(m + b, m + ceil(m f / (D - f))),
-/// as if decoupled backward passes and a staggered optimizer could fill every bubble.
+/// as if decoupled backward passes and a staggered optimizer could fill every bubble. Spares stay
+/// in reserve while the bubbles do: fewer active groups are hit less often.
 [[nodiscard]] sim::Operation rerouted(const PolicyRates& rates, const sim::SiteCensus& census);
 /// Lost groups, over all stages, that cost no throughput.
 [[nodiscard]] std::int64_t num_rerouted_free(const PolicyRates& rates);
