@@ -20,13 +20,19 @@ double throughput_without(const PolicyRates& rates, std::int64_t lost) {
 /// Groups that the job does without, of `fewest` to `most`.
 std::int64_t best_missing(const PolicyRates& rates, std::int64_t fewest, std::int64_t most) {
   const std::int64_t per_replica = rates.sites_per_replica;
+  const auto time_left = [&](std::int64_t missing) {
+    return rates.interruptions.time_left((rates.num_job_sites() - missing) * rates.tp);
+  };
+  const double most_time_left = time_left(most);
   std::int64_t best = fewest;
   double best_worth = -1.0;
   for (std::int64_t missing = fewest; missing <= most;) {
     const std::int64_t lost = (missing + per_replica - 1) / per_replica;
-    const double worth =
-        throughput_without(rates, lost) *
-        rates.interruptions.time_left((rates.num_job_sites() - missing) * rates.tp);
+    const double throughput = throughput_without(rates, lost);
+    if (throughput * most_time_left <= best_worth) {
+      break;  // more groups less, no more throughput
+    }
+    const double worth = throughput * time_left(missing);
     if (worth > best_worth) {
       best_worth = worth;
       best = missing;
