@@ -1,0 +1,17 @@
+#include "exec/backend.hpp"
+
+#include "core/error.hpp"
+#include "exec/host_device.hpp"
+
+#include <fmt/format.h>
+
+namespace runflat::exec {
+
+Backend make_backend(std::string_view name, std::int64_t /*local_rank*/, DataType /*type*/) {
+  if (name == "cpu") {
+    return {.device = std::make_unique<HostDevice>(), .peak_flops = std::nullopt};
+  }
+  throw ParseError("--backend", "", fmt::format("expected cpu, found {}", name));
+}
+
+}  // namespace runflat::exec
