@@ -17,8 +17,8 @@ struct Backend {
   std::optional<double> peak_flops;
 };
 
-/// The backend of this name for the `local_rank`-th rank of this host. ParseError in one line for a
-/// name that is unknown or that this program was built without.
-[[nodiscard]] Backend make_backend(std::string_view name, std::int64_t local_rank, DataType type);
+/// `cpu`, or `cuda`: GPU number `local_rank` of this host. ParseError for another name, Unavailable
+/// for what this build or this host does not have.
+[[nodiscard]] Backend make_backend(std::string_view name, std::int64_t local_rank);
 
 }  // namespace runflat::exec

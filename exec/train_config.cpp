@@ -160,6 +160,7 @@ TrainConfig read_train_config(const Reader& in) {
   const Reader training = members.at("training");
   ObjectReader training_members = training.object();
   TrainConfig config;
+  config.document = in.value();
   config.plan = read_train_plan(members, training_members);
   config.trainer.type = type_of(config.plan, training);
   read_trainer(training_members, config);

@@ -30,6 +30,7 @@ struct TrainConfig {
   std::int64_t eval_iters = 0;     ///< global batches of one
   DataConfig data;
   LogConfig log;
+  Value document;     ///< what was read
   std::string store;  ///< URL of the Store where processes meet; empty: by the launcher
 };
 

@@ -217,8 +217,10 @@ std::size_t Trainer::num_slots(std::int16_t vp_stage) const {
   return most;
 }
 
-void Trainer::load_microbatch(const SampleSource& data, std::int64_t index) {
-  const SampleRange samples = sampler_.samples(progress_.consumed_samples, me_.dp, index);
+void Trainer::load_microbatch(const SampleSource& data,
+                              std::int64_t first_sample,
+                              std::int64_t index) {
+  const SampleRange samples = sampler_.samples(first_sample, me_.dp, index);
   const std::int64_t seq = plan_.model.seq_length;
   const auto num = static_cast<std::size_t>(samples.num * seq);
   std::vector<std::int32_t> ids(num);
@@ -254,11 +256,11 @@ void Trainer::load_microbatch(const SampleSource& data, std::int64_t index) {
   tokens_ += std::accumulate(mask.begin(), mask.end(), 0.0);
 }
 
-void Trainer::load(const SampleSource& data) {
+void Trainer::load(const SampleSource& data, std::int64_t first_sample) {
   tokens_ = 0.0;
   const bool needs_data = me_.pp.value() == 0 || me_.pp.value() == plan_.layout.sizes().pp - 1;
   for (std::size_t i = 0; needs_data && i < microbatches_.size(); ++i) {
-    load_microbatch(data, static_cast<std::int64_t>(i));
+    load_microbatch(data, first_sample, static_cast<std::int64_t>(i));
   }
 }
 
@@ -397,7 +399,7 @@ void Trainer::finish_gradients() {
 
 StepResult Trainer::step(const SampleSource& data) {
   recorder_.begin_step();
-  load(data);
+  load(data, progress_.consumed_samples);
   for (const auto& state : states_) {
     state->zero_grads();
   }
