@@ -136,6 +136,12 @@ Trainer::Trainer(Device& device,
       std::make_unique<Optimizer>(device, std::move(states), config.optimizer, groups_.world.get());
 }
 
+Trainer::~Trainer() {
+  if (groups_.status() != SyncStatus::done) {
+    groups_.abort();  // what other groups still do in the memory that goes now
+  }
+}
+
 StagePlace Trainer::place_of(std::int64_t vp_stage) const {
   const std::vector<Rank> peers = dp_peers(plan_.layout, rank_);
   StagePlace place{.model = plan_.model,

@@ -64,6 +64,9 @@ class Trainer {
           const Plan& plan,
           const TrainerConfig& config,
           std::int64_t generation = 0);
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+  ~Trainer();
 
   [[nodiscard]] Rank rank() const { return rank_; }
   [[nodiscard]] const Plan& plan() const { return plan_; }

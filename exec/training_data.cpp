@@ -6,6 +6,7 @@
 #include "exec/indexed_dataset.hpp"
 #include "exec/mock_dataset.hpp"
 
+#include <algorithm>
 #include <array>
 #include <fmt/format.h>
 #include <limits>
@@ -52,11 +53,33 @@ std::optional<std::int64_t> read_eod(ObjectReader& members) {
                : std::nullopt;
 }
 
+/// Every token is checked when it is used; a vocabulary that is smaller than the tokenizer's shows
+/// here, before the first step.
+void check_first_tokens(const IndexedDataset& data, std::int64_t vocab_size) {
+  std::int64_t left = 1 << 24;
+  std::vector<std::int64_t> tokens;
+  for (std::int64_t sequence = 0; sequence < data.num_sequences() && left > 0; ++sequence) {
+    const std::int64_t num = std::min<std::int64_t>(data.sequence_length(sequence), left);
+    left -= num;
+    tokens.resize(static_cast<std::size_t>(num));
+    data.read(sequence, 0, tokens);
+    const auto wrong = std::find_if(tokens.begin(), tokens.end(), [&](std::int64_t token) {
+      return token < 0 || token >= vocab_size;
+    });
+    if (wrong != tokens.end()) {
+      throw ParseError(data.prefix().string(),
+                       fmt::format("sequence {}, token {}", sequence, wrong - tokens.begin()),
+                       fmt::format("{} is outside the model's vocabulary of {}", *wrong, vocab_size));
+    }
+  }
+}
+
 std::unique_ptr<SampleSource> read_samples(const DataConfig& config,
                                            std::size_t prefix,
                                            GptDatasetConfig samples,
                                            Split split) {
   IndexedDataset data(config.prefixes[prefix]);
+  check_first_tokens(data, samples.vocab_size);
   samples.sequences = split_range(config.split, split, data.num_sequences());
   if (samples.sequences.num == 0) {
     constexpr std::array kNames = {"train", "valid", "test"};

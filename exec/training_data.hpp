@@ -27,7 +27,8 @@ struct DataConfig {
 [[nodiscard]] DataConfig read_data(const Reader& in);
 
 /// At least `num_samples` samples of a split, in an order that depends on the seed. ParseError where
-/// the files cannot be read or the split has no tokens.
+/// the files cannot be read, hold tokens outside the model's vocabulary (as far as the first 2^24
+/// tell), or the split has none.
 [[nodiscard]] std::unique_ptr<SampleSource> make_samples(const DataConfig& config,
                                                          const ModelSpec& model,
                                                          Split split,

@@ -1,4 +1,4 @@
-"""`runflat train`: it learns, whatever runs the ranks, says what it does, and stops as it should."""
+"""`runflat train`: it learns, whatever runs the ranks, says what it does, stops as it should."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def text(tmp_path: Path) -> None:
 @contextmanager
 def started(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A run that goes on and on, from its first logged step."""
-    command = [str(COMMAND), "train", CONFIG, *arguments, *steps(1_000_000)]
+    command = [str(COMMAND), "train", CONFIG, *arguments, *steps(20_000)]
     command += ["--set=log.log_interval=1", "--log=run.jsonl"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
