@@ -13,6 +13,8 @@ namespace {
 
 using kernels::check_cuda;
 
+constexpr std::size_t kNumMarks = 4096;
+
 /// Where tuned algorithms are kept: the user's cache.
 std::string gemm_cache() {
   const char* cache = std::getenv("XDG_CACHE_HOME");
@@ -110,6 +112,30 @@ void CudaDevice::copy_out(void* dst, const void* src, std::int64_t bytes) {
 
 void CudaDevice::synchronize() {
   check_cuda(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+}
+
+Mark CudaDevice::mark() {
+  if (marks_.empty()) {
+    for (std::size_t i = 0; i < kNumMarks; ++i) {
+      marks_.push_back(make_event(true));
+    }
+    base_ = make_event(true);
+    synchronize();
+    check_cuda(cudaEventRecord(base_.get(), stream()), "cudaEventRecord");
+    synchronize();
+    base_time_ = std::chrono::steady_clock::now();
+  }
+  const auto& event = marks_[static_cast<std::size_t>(num_marks_) % kNumMarks];
+  check_cuda(cudaEventRecord(event.get(), stream()), "cudaEventRecord");
+  return num_marks_++;
+}
+
+std::chrono::steady_clock::time_point CudaDevice::time_of(Mark mark) {
+  const auto& event = marks_[static_cast<std::size_t>(mark) % kNumMarks];
+  float ms = 0.0F;
+  check_cuda(cudaEventElapsedTime(&ms, base_.get(), event.get()), "cudaEventElapsedTime");
+  return base_time_ + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                          std::chrono::duration<double, std::milli>(static_cast<double>(ms)));
 }
 
 void* CudaDevice::workspace(std::int64_t bytes) {

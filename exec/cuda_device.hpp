@@ -5,8 +5,10 @@
 #include "kernels/attention.hpp"
 #include "kernels/gemm.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace runflat::exec {
 
@@ -27,6 +29,8 @@ class CudaDevice : public Device {
   void copy_in(void* dst, const void* src, std::int64_t bytes) override;
   void copy_out(void* dst, const void* src, std::int64_t bytes) override;
   void synchronize() override;
+  [[nodiscard]] Mark mark() override;
+  [[nodiscard]] std::chrono::steady_clock::time_point time_of(Mark mark) override;
 
   void gemm(const kernels::GemmArgs& args) override;
   void attention_forward(const kernels::AttentionForwardArgs& args) override;
@@ -65,6 +69,10 @@ class CudaDevice : public Device {
   std::int64_t workspace_bytes_ = 0;
   kernels::Gemm gemm_;
   kernels::Attention attention_;
+  std::vector<CudaEvent> marks_;  // a ring; the first is made when something is marked
+  Mark num_marks_ = 0;
+  CudaEvent base_;  // when base_time_ was
+  std::chrono::steady_clock::time_point base_time_;
 };
 
 }  // namespace runflat::exec
