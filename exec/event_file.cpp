@@ -71,8 +71,8 @@ std::string wall_time() {
 std::filesystem::path new_path(const std::filesystem::path& directory) {
   std::array<char, HOST_NAME_MAX + 1> host{};
   gethostname(host.data(), host.size() - 1);
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(
-      std::chrono::system_clock::now().time_since_epoch());
+  const auto seconds =
+      std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
   return directory /
          fmt::format("events.out.tfevents.{:010}.{}.{}.0", seconds.count(), host.data(), getpid());
 }

@@ -65,9 +65,9 @@ void JobLog::add_event(const StepRecord& record) {
 void JobLog::add_validation(std::int64_t step, double loss) {
   console_ << validation_lines(fmt::format("iteration {}", step), loss) << std::endl;
   if (events_) {
-    events_->add(step,
-                 {{"lm loss validation", loss},
-                  {"lm loss validation ppl", std::exp(std::min(20.0, loss))}});
+    events_->add(
+        step,
+        {{"lm loss validation", loss}, {"lm loss validation ppl", std::exp(std::min(20.0, loss))}});
   }
 }
 

@@ -7,7 +7,6 @@
 #include <charconv>
 #include <climits>
 #include <cstdlib>
-#include <filesystem>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -52,9 +51,7 @@ bool is_this_host(const std::string& address) {
   return address == "localhost" || address == "127.0.0.1" || address == "::1";
 }
 
-bool is_one_host(const Variables& names,
-                 const Environment& environment,
-                 std::int64_t world_size) {
+bool is_one_host(const Variables& names, const Environment& environment, std::int64_t world_size) {
   if (std::string_view(names.launcher) == "Slurm") {
     return number(environment, "SLURM_STEP_NUM_NODES") == 1;
   }
@@ -77,8 +74,8 @@ std::string job_of(const Environment& environment) {
                            "SLURM_RESTART_COUNT",
                            "PMI_JOBID"}) {
     for (const char c : environment(name).value_or("")) {
-      const bool is_plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-                            (c >= 'A' && c <= 'Z') || c == '-';
+      const bool is_plain =
+          (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
       job += is_plain ? c : '_';
     }
     job += '.';
@@ -104,7 +101,9 @@ std::optional<LaunchPlace> read_launch_place(const Environment& environment) {
     }
     if (*rank >= *world_size) {
       throw ParseError(
-          names.rank, "", fmt::format("{} is not below {} = {}", *rank, names.world_size, *world_size));
+          names.rank,
+          "",
+          fmt::format("{} is not below {} = {}", *rank, names.world_size, *world_size));
     }
     if (*world_size == 1) {
       return std::nullopt;
@@ -119,26 +118,27 @@ std::optional<LaunchPlace> read_launch_place(const Environment& environment) {
   return std::nullopt;
 }
 
-std::string store_of(const LaunchPlace& place,
-                     const std::string& configured,
-                     const Environment& environment) {
+MeetingPlace meeting_place(const LaunchPlace& place,
+                           const std::string& configured,
+                           const Environment& environment) {
   if (const auto url = environment("RUNFLAT_STORE")) {
-    return *url;
+    return {.store_url = *url, .own_directory = {}};
   }
   if (!configured.empty()) {
-    return configured;
+    return {.store_url = configured, .own_directory = {}};
   }
   if (!place.is_one_host || place.job.empty()) {
-    throw ParseError("RUNFLAT_STORE",
-                     "",
-                     fmt::format("is not set, and neither is the key store: {} ranks of {} need a "
-                                 "place to meet, as redis://:password@host:6379/job, the same for all",
-                                 place.world_size,
-                                 place.launcher));
+    throw ParseError(
+        "RUNFLAT_STORE",
+        "",
+        fmt::format("is not set, and neither is the key store: {} ranks of {} need a "
+                    "place to meet, as redis://:password@host:6379/job, the same for all",
+                    place.world_size,
+                    place.launcher));
   }
   const std::filesystem::path directory =
       std::filesystem::temp_directory_path() / fmt::format("runflat-{}-{}", getuid(), place.job);
-  return "dir:" + directory.string();
+  return {.store_url = "dir:" + directory.string(), .own_directory = directory};
 }
 
 std::string host_of(const LaunchPlace& place, const Environment& environment) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -29,12 +30,17 @@ struct LaunchPlace {
 /// a job of one process, which is free to start ranks of its own. ParseError for what is no place.
 [[nodiscard]] std::optional<LaunchPlace> read_launch_place(const Environment& environment);
 
-/// URL of the Store where the processes of the job meet: RUNFLAT_STORE, or `configured`, or, where
-/// all ranks are on one host, a directory of this user under the system's temporary directory.
-/// ParseError that tells what to set for several hosts.
-[[nodiscard]] std::string store_of(const LaunchPlace& place,
-                                   const std::string& configured,
-                                   const Environment& environment);
+/// Where the processes of a job meet.
+struct MeetingPlace {
+  std::string store_url;
+  std::filesystem::path own_directory;  ///< made for this job alone; empty: somebody else's store
+};
+
+/// RUNFLAT_STORE, or `configured`, or, where all ranks are on one host, a directory for the job
+/// under the system's temporary directory. ParseError that tells what to set for several hosts.
+[[nodiscard]] MeetingPlace meeting_place(const LaunchPlace& place,
+                                         const std::string& configured,
+                                         const Environment& environment);
 
 /// The address under which the peers of this process reach its host: RUNFLAT_HOST, or the loopback
 /// address on one host, or the host's name.

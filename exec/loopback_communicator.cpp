@@ -108,8 +108,7 @@ void run_rank(LoopbackWorld& world,
               const std::vector<std::int64_t>& processes,
               const std::function<void(ThreadRank&)>& run) {
   QueuedTransport transport(process, std::make_shared<LoopbackMaker>(world, process));
-  const auto group =
-      transport.make_group({.name = "world", .members = processes}, Deadline::max());
+  const auto group = transport.make_group({.name = "world", .members = processes}, Deadline::max());
   ThreadRank rank{transport, *group};
   run(rank);
 }

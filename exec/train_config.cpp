@@ -78,8 +78,7 @@ void read_trainer(ObjectReader& members, TrainConfig& config) {
       read_or(members, "rotary_base", trainer.rotary_base, &Reader::positive_number);
   trainer.norm_epsilon =
       read_or(members, "norm_epsilon", trainer.norm_epsilon, &Reader::positive_number);
-  trainer.timeout =
-      read_or(members, "distributed_timeout_minutes", trainer.timeout, minutes);
+  trainer.timeout = read_or(members, "distributed_timeout_minutes", trainer.timeout, minutes);
   read_evaluation(members, config);
   if (trainer.redundancy && config.plan.training.zero_stage == 0) {
     members.place().reject("redundancy copies the slices of zero_stage 1; here it is 0");
@@ -87,13 +86,10 @@ void read_trainer(ObjectReader& members, TrainConfig& config) {
 }
 
 void read_wsd(ObjectReader& members, std::int64_t batch, LrSchedule& lr) {
-  lr.wsd_style = static_cast<WsdDecayStyle>(
-      read_or(members,
-              "lr_wsd_decay_style",
-              static_cast<std::size_t>(lr.wsd_style),
-              [](const Reader& in) {
-                return in.choice({"linear", "cosine", "exponential", "minus_sqrt"});
-              }));
+  lr.wsd_style = static_cast<WsdDecayStyle>(read_or(
+      members, "lr_wsd_decay_style", static_cast<std::size_t>(lr.wsd_style), [](const Reader& in) {
+        return in.choice({"linear", "cosine", "exponential", "minus_sqrt"});
+      }));
   const std::optional<Reader> iters = members.find("lr_wsd_decay_iters");
   if (iters.has_value() != (lr.style == LrDecayStyle::wsd)) {
     members.place().reject("lr_decay_style = \"WSD\" goes with lr_wsd_decay_iters");
@@ -104,9 +100,10 @@ void read_wsd(ObjectReader& members, std::int64_t batch, LrSchedule& lr) {
 void read_lr(ObjectReader& members, const TrainConfig& config, LrSchedule& lr) {
   const std::int64_t batch = config.plan.global_batch_size();
   lr.lr = members.at("lr").positive_number();
-  lr.min_lr = read_or(members, "min_lr", 0.0, [&](const Reader& in) { return in.number(0.0, lr.lr); });
-  lr.init_lr =
-      read_or(members, "lr_warmup_init", 0.0, [&](const Reader& in) { return in.number(0.0, lr.lr); });
+  lr.min_lr =
+      read_or(members, "min_lr", 0.0, [&](const Reader& in) { return in.number(0.0, lr.lr); });
+  lr.init_lr = read_or(
+      members, "lr_warmup_init", 0.0, [&](const Reader& in) { return in.number(0.0, lr.lr); });
   lr.style = static_cast<LrDecayStyle>(
       read_or(members,
               "lr_decay_style",
@@ -114,9 +111,10 @@ void read_lr(ObjectReader& members, const TrainConfig& config, LrSchedule& lr) {
               [](const Reader& in) {
                 return in.choice({"constant", "linear", "cosine", "inverse-square-root", "WSD"});
               }));
-  const std::int64_t decay = read_or(members, "lr_decay_iters", config.train_iters, [](const Reader& in) {
-    return in.integer(1, kMostSteps);
-  });
+  const std::int64_t decay =
+      read_or(members, "lr_decay_iters", config.train_iters, [](const Reader& in) {
+        return in.integer(1, kMostSteps);
+      });
   const std::int64_t warmup = read_or(members, "lr_warmup_iters", std::int64_t{0}, steps);
   if (warmup >= decay) {
     members.place().reject(
@@ -131,8 +129,7 @@ void read_optimizer(const Reader& in, TrainConfig& config) {
   ObjectReader members = in.object();
   OptimizerConfig& optimizer = config.trainer.optimizer;
   read_lr(members, config, config.trainer.lr);
-  optimizer.weight_decay =
-      read_or(members, "weight_decay", optimizer.weight_decay, not_negative);
+  optimizer.weight_decay = read_or(members, "weight_decay", optimizer.weight_decay, not_negative);
   optimizer.adam_beta1 = read_or(members, "adam_beta1", optimizer.adam_beta1, fraction);
   optimizer.adam_beta2 = read_or(members, "adam_beta2", optimizer.adam_beta2, fraction);
   optimizer.adam_eps = read_or(members, "adam_eps", optimizer.adam_eps, &Reader::positive_number);

@@ -173,12 +173,12 @@ class TrainRank {
 
   void check(SyncStatus status) {
     if (status != SyncStatus::done) {
-      throw PeerLost(fmt::format(
-          "rank {} lost a peer of its {}{} after step {}",
-          trainer_.rank().value(),
-          lost_group(trainer_.groups(), config_.plan.layout, trainer_.rank()),
-          status == SyncStatus::timed_out ? " (it did not answer in time)" : "",
-          trainer_.progress().steps));
+      throw PeerLost(
+          fmt::format("rank {} lost a peer of its {}{} after step {}",
+                      trainer_.rank().value(),
+                      lost_group(trainer_.groups(), config_.plan.layout, trainer_.rank()),
+                      status == SyncStatus::timed_out ? " (it did not answer in time)" : "",
+                      trainer_.progress().steps));
     }
   }
 
@@ -199,8 +199,8 @@ TrainSamples make_train_samples(const TrainConfig& config) {
   const std::int64_t batch = config.plan.global_batch_size();
   const auto seed = static_cast<std::uint32_t>(config.trainer.seed);
   TrainSamples samples;
-  samples.train = make_samples(
-      config.data, config.plan.model, Split::train, config.train_iters * batch, seed);
+  samples.train =
+      make_samples(config.data, config.plan.model, Split::train, config.train_iters * batch, seed);
   if (config.eval_interval > 0) {
     const std::int64_t num_evaluations = config.train_iters / config.eval_interval + 1;
     samples.valid = make_samples(config.data,

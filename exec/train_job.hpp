@@ -16,7 +16,7 @@ namespace runflat::exec {
 /// How `runflat train` was called.
 struct TrainOptions {
   std::string backend = "cpu";
-  std::string transport;                        ///< loopback, gloo or nccl
+  std::string transport;                          ///< loopback, gloo or nccl
   std::optional<std::filesystem::path> log;       ///< JSON lines
   std::optional<std::filesystem::path> timeline;  ///< Chrome trace of the last step
   std::string version;                            ///< of this program

@@ -44,7 +44,8 @@ std::string LogInterval::take_line(std::chrono::system_clock::time_point now,
                                    std::int64_t train_iters,
                                    bool with_throughput) {
   const auto num = static_cast<double>(num_steps_);
-  std::string line = fmt::format(" [{}] iteration {:8}/{:8} |", time_stamp(now), last_.step, train_iters);
+  std::string line =
+      fmt::format(" [{}] iteration {:8}/{:8} |", time_stamp(now), last_.step, train_iters);
   line += fmt::format(" consumed samples: {:12} |", last_.consumed_samples);
   line += fmt::format(" elapsed time per iteration (ms): {:.1f} |", time_sum_.count() * 1e3 / num);
   if (with_throughput) {
@@ -63,10 +64,11 @@ std::string LogInterval::take_line(std::chrono::system_clock::time_point now,
 }
 
 std::string validation_lines(const std::string& where, double loss) {
-  const std::string line = fmt::format(" validation loss at {} | lm loss value: {:.6E} | lm loss PPL: {:.6E} | ",
-                                       where,
-                                       loss,
-                                       std::exp(std::min(20.0, loss)));
+  const std::string line =
+      fmt::format(" validation loss at {} | lm loss value: {:.6E} | lm loss PPL: {:.6E} | ",
+                  where,
+                  loss,
+                  std::exp(std::min(20.0, loss)));
   const std::string frame(line.size() + 1, '-');
   return frame + '\n' + line + '\n' + frame;
 }

@@ -20,7 +20,7 @@ struct StepRecord {
   double tokens = 0.0;  ///< whose loss counted
   double lr = 0.0;      ///< after the step, as Megatron logs it: the next step's
   Seconds step_time{};
-  double flops = 0.0;              ///< model FLOPs of one rank (ModelSpec::flops_per_sequence)
+  double flops = 0.0;                ///< model FLOPs of one rank (ModelSpec::flops_per_sequence)
   std::optional<double> peak_flops;  ///< FLOP/s of one device
 
   [[nodiscard]] double flops_rate() const { return flops / step_time.count(); }

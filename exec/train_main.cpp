@@ -73,7 +73,8 @@ std::string transport_of(const TrainOptions& options, bool is_launched) {
   }
   if (options.transport != "loopback" && options.transport != "gloo" &&
       options.transport != "nccl") {
-    throw ParseError("--transport", "", "expected loopback, gloo or nccl, found " + options.transport);
+    throw ParseError(
+        "--transport", "", "expected loopback, gloo or nccl, found " + options.transport);
   }
   if (is_cuda != (options.transport == "nccl")) {
     throw ParseError("--transport", "", "nccl goes with --backend cuda, and the others with cpu");
@@ -97,24 +98,25 @@ void run_threads(const TrainConfig& config, const TrainOptions& options) {
 void run_process(const TrainConfig& config, const TrainOptions& options, const LaunchPlace& place) {
   const ParallelLayout& layout = config.plan.layout;
   if (place.world_size != layout.num_ranks()) {
-    throw ParseError(place.launcher,
-                     "",
-                     fmt::format("started {} ranks, and the plan has {}",
-                                 place.world_size,
-                                 layout.num_ranks()));
+    throw ParseError(
+        place.launcher,
+        "",
+        fmt::format("started {} ranks, and the plan has {}", place.world_size, layout.num_ranks()));
   }
   const std::int64_t process = layout.gpu_of(Rank(place.rank)).value();
-  const std::string url = store_of(place, config.store, &process_environment);
+  const MeetingPlace meeting = meeting_place(place, config.store, &process_environment);
   const TrainSamples samples = make_train_samples(config);
   Backend backend = make_backend(options.backend, place.local_rank);
-  const std::shared_ptr<Store> store = make_store(url, config.trainer.timeout);
+  const std::shared_ptr<Store> store = make_store(meeting.store_url, config.trainer.timeout);
   const std::unique_ptr<Transport> transport =
       options.transport == "nccl"
           ? make_nccl_transport(*backend.device, *store, process)
-          : make_gloo_transport({.store = store,
-                                 .process = process,
-                                 .host = host_of(place, &process_environment)});
+          : make_gloo_transport(
+                {.store = store, .process = process, .host = host_of(place, &process_environment)});
   train_rank(config, options, samples, backend, *transport, &should_stop);
+  if (place.rank == 0 && !meeting.own_directory.empty()) {
+    std::filesystem::remove_all(meeting.own_directory);  // all are past it
+  }
 }
 
 void run(std::span<char*> words) {
@@ -134,9 +136,11 @@ void run(std::span<char*> words) {
     run_threads(config, options);
     return;
   }
-  const LaunchPlace alone{.launcher = "runflat", .is_one_host = true, .job = fmt::format("{}", getpid())};
+  const LaunchPlace alone{
+      .launcher = "runflat", .is_one_host = true, .job = fmt::format("{}", getpid())};
   if (!place && config.plan.layout.num_ranks() > 1) {
-    throw ParseError("--transport", "", options.transport + " runs one rank of those a launcher starts");
+    throw ParseError(
+        "--transport", "", options.transport + " runs one rank of those a launcher starts");
   }
   run_process(config, options, place.value_or(alone));
 }

@@ -35,13 +35,14 @@ ClusterSpec cluster_of(const std::optional<Reader>& in, const ParallelSizes& siz
 void check_places(const Plan& plan, const Reader& layout) {
   const ParallelSizes& sizes = plan.layout.sizes();
   if (sizes.num_ranks() > plan.cluster.num_gpus()) {
-    layout.reject(fmt::format("tp {} * cp {} * dp {} * pp {} = {} ranks, and the cluster has {} GPUs",
-                              sizes.tp,
-                              sizes.cp,
-                              sizes.dp,
-                              sizes.pp,
-                              sizes.num_ranks(),
-                              plan.cluster.num_gpus()));
+    layout.reject(
+        fmt::format("tp {} * cp {} * dp {} * pp {} = {} ranks, and the cluster has {} GPUs",
+                    sizes.tp,
+                    sizes.cp,
+                    sizes.dp,
+                    sizes.pp,
+                    sizes.num_ranks(),
+                    plan.cluster.num_gpus()));
   }
   for (const Cell& cell : plan.layout.cells()) {
     for (const GpuId gpu : cell.active()) {
@@ -90,8 +91,8 @@ std::int64_t num_microbatches_of(const Plan& plan, const Reader& training) {
 std::vector<std::int64_t> given_microbatches(const Reader& in, const Plan& plan) {
   const std::vector<std::int64_t> shares = in.integers(1, 1 << 30);
   if (std::ssize(shares) != plan.layout.sizes().dp) {
-    in.reject(fmt::format(
-        "{} numbers for data_parallel_size {}", shares.size(), plan.layout.sizes().dp));
+    in.reject(
+        fmt::format("{} numbers for data_parallel_size {}", shares.size(), plan.layout.sizes().dp));
   }
   const std::int64_t sum = std::accumulate(shares.begin(), shares.end(), std::int64_t{0});
   if (sum * plan.training.micro_batch_size != plan.training.global_batch_size) {

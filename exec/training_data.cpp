@@ -67,9 +67,10 @@ void check_first_tokens(const IndexedDataset& data, std::int64_t vocab_size) {
       return token < 0 || token >= vocab_size;
     });
     if (wrong != tokens.end()) {
-      throw ParseError(data.prefix().string(),
-                       fmt::format("sequence {}, token {}", sequence, wrong - tokens.begin()),
-                       fmt::format("{} is outside the model's vocabulary of {}", *wrong, vocab_size));
+      throw ParseError(
+          data.prefix().string(),
+          fmt::format("sequence {}, token {}", sequence, wrong - tokens.begin()),
+          fmt::format("{} is outside the model's vocabulary of {}", *wrong, vocab_size));
     }
   }
 }

@@ -32,9 +32,9 @@ std::vector<std::string> records_of(const std::string& bytes) {
 }  // namespace
 
 TEST_CASE("CRC-32C has its published values", "[exec][log]") {
-  CHECK(crc32c("123456789") == 0xe3069283);                  // the catalogue's check value
-  CHECK(crc32c(std::string(32, '\0')) == 0x8a9136aa);         // RFC 3720, B.4
-  CHECK(crc32c(std::string(32, '\xff')) == 0x62a8ab43);       // the same
+  CHECK(crc32c("123456789") == 0xe3069283);              // the catalogue's check value
+  CHECK(crc32c(std::string(32, '\0')) == 0x8a9136aa);    // RFC 3720, B.4
+  CHECK(crc32c(std::string(32, '\xff')) == 0x62a8ab43);  // the same
 }
 
 TEST_CASE("events are protocol buffers in framed records", "[exec][log]") {
@@ -51,10 +51,13 @@ TEST_CASE("events are protocol buffers in framed records", "[exec][log]") {
   // wall_time (field 1, fixed64), then the rest.
   using namespace std::string_literals;
   CHECK(records[0][0] == '\x09');
-  CHECK(records[0].substr(9) == "\x1a\x0d" "brain.Event:2"s);  // field 3: file_version
+  CHECK(records[0].substr(9) ==
+        "\x1a\x0d"
+        "brain.Event:2"s);  // field 3: file_version
   CHECK(records[1].substr(9) ==
-        "\x10\xac\x02"                                      // field 2: step 300
-        "\x2a\x1a"                                          // field 5: summary of 26 bytes
-        "\x0a\x0e\x0a\x07lm loss\x15\x00\x00\x00\x3f"       // value: tag, simple_value 0.5
-        "\x0a\x08\x0a\x01" "b\x15\x00\x00\x00\x40"s);
+        "\x10\xac\x02"                                 // field 2: step 300
+        "\x2a\x1a"                                     // field 5: summary of 26 bytes
+        "\x0a\x0e\x0a\x07lm loss\x15\x00\x00\x00\x3f"  // value: tag, simple_value 0.5
+        "\x0a\x08\x0a\x01"
+        "b\x15\x00\x00\x00\x40"s);
 }

@@ -37,6 +37,12 @@ const Variables kSlurm = {{"SLURM_PROCID", "2"},
                           {"SLURM_JOB_ID", "17"},
                           {"SLURM_STEP_ID", "0"}};
 
+std::string store_url(const LaunchPlace& place,
+                      const std::string& configured,
+                      const Environment& environment) {
+  return meeting_place(place, configured, environment).store_url;
+}
+
 }  // namespace
 
 TEST_CASE("each launcher's variables give the place", "[exec][launch]") {
@@ -88,13 +94,14 @@ TEST_CASE("what is no place is named", "[exec][launch]") {
 TEST_CASE("ranks of one host meet in a directory of their job", "[exec][launch]") {
   const LaunchPlace place = place_of(kSlurm).value();
   const Environment none = environment_of({});
-  const std::string url = store_of(place, "", none);
-  CHECK(url.starts_with("dir:/"));
+  const std::string url = store_url(place, "", none);
+  CHECK(url == "dir:" + meeting_place(place, "", none).own_directory.string());
+  CHECK(meeting_place(place, "redis://a", none).own_directory.empty());
   Variables next = kSlurm;
   next["SLURM_STEP_ID"] = "1";
-  CHECK(store_of(place_of(next).value(), "", none) != url);
-  CHECK(store_of(place, "redis://a", none) == "redis://a");
-  CHECK(store_of(place, "redis://a", environment_of({{"RUNFLAT_STORE", "redis://b"}})) ==
+  CHECK(store_url(place_of(next).value(), "", none) != url);
+  CHECK(store_url(place, "redis://a", none) == "redis://a");
+  CHECK(store_url(place, "redis://a", environment_of({{"RUNFLAT_STORE", "redis://b"}})) ==
         "redis://b");
   CHECK(host_of(place, none) == "127.0.0.1");
   CHECK(host_of(place, environment_of({{"RUNFLAT_HOST", "10.0.0.1"}})) == "10.0.0.1");
@@ -102,8 +109,8 @@ TEST_CASE("ranks of one host meet in a directory of their job", "[exec][launch]"
 
 TEST_CASE("ranks of several hosts must be told where", "[exec][launch]") {
   const LaunchPlace place = place_of(kTorchrun).value();
-  CHECK_THROWS_AS(store_of(place, "", environment_of({})), ParseError);
-  CHECK(store_of(place, "redis://a", environment_of({})) == "redis://a");
+  CHECK_THROWS_AS(store_url(place, "", environment_of({})), ParseError);
+  CHECK(store_url(place, "redis://a", environment_of({})) == "redis://a");
   CHECK(host_of(place, environment_of({})) != "127.0.0.1");
   Variables local = kTorchrun;
   local.erase("LOCAL_WORLD_SIZE");

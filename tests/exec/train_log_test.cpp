@@ -36,12 +36,13 @@ TEST_CASE("a line is Megatron's, with means over the interval", "[exec][log]") {
   interval.add(record(1, 5.0));
   interval.add(record(2, 4.0));
   CHECK(interval.num_steps() == 2);
-  CHECK(interval.take_line(now, 100, true) ==
-        " [2026-11-22 10:00:00.000042] iteration        2/     100 | consumed samples:           24 "
-        "| elapsed time per iteration (ms): 250.0 | throughput per GPU (TFLOP/s/GPU): 2.0 "
-        "| learning rate: 3.000000E-04 | global batch size:    12 | lm loss: 4.500000E+00 "
-        "| loss scale: 1.0 | grad norm: 0.512 | number of skipped iterations:   0 "
-        "| number of nan iterations:   0 |");
+  CHECK(
+      interval.take_line(now, 100, true) ==
+      " [2026-11-22 10:00:00.000042] iteration        2/     100 | consumed samples:           24 "
+      "| elapsed time per iteration (ms): 250.0 | throughput per GPU (TFLOP/s/GPU): 2.0 "
+      "| learning rate: 3.000000E-04 | global batch size:    12 | lm loss: 4.500000E+00 "
+      "| loss scale: 1.0 | grad norm: 0.512 | number of skipped iterations:   0 "
+      "| number of nan iterations:   0 |");
   CHECK(interval.num_steps() == 0);
   interval.add(record(3, 3.0));
   const std::string line = interval.take_line(now, 100, false);
@@ -50,8 +51,9 @@ TEST_CASE("a line is Megatron's, with means over the interval", "[exec][log]") {
 }
 
 TEST_CASE("a validation is framed", "[exec][log]") {
-  const std::string text = " validation loss at iteration 10 | lm loss value: 2.000000E+00 | "
-                           "lm loss PPL: 7.389056E+00 | ";
+  const std::string text =
+      " validation loss at iteration 10 | lm loss value: 2.000000E+00 | "
+      "lm loss PPL: 7.389056E+00 | ";
   const std::string frame(text.size() + 1, '-');
   CHECK(validation_lines("iteration 10", 2.0) == frame + "\n" + text + "\n" + frame);
   CHECK(validation_lines("x", 1e9).find("PPL: 4.851652E+08") != std::string::npos);  // e^20

@@ -41,7 +41,7 @@ TEST_CASE("shares are proportional, and what is left goes to the largest remaind
 }
 
 TEST_CASE("a replica is as fast as its smallest TP group", "[exec][train]") {
-  const auto layout = ParallelLayout::nonuniform(
-      {.tp = 4, .dp = 2, .pp = 2}, {{{DpRank(1), CpRank(0), PpRank(1)}, {0, 3}}});
+  const auto layout = ParallelLayout::nonuniform({.tp = 4, .dp = 2, .pp = 2},
+                                                 {{{DpRank(1), CpRank(0), PpRank(1)}, {0, 3}}});
   CHECK(proportional_microbatches(layout, 6) == std::vector<std::int64_t>{4, 2});
 }

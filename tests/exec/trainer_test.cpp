@@ -217,10 +217,9 @@ TEST_CASE("evaluation gives the loss of the step that would follow and changes n
         }
       }
     });
-    CHECK(losses == std::vector<double>{expected.losses[0],
-                                        expected.losses[0],
-                                        expected.losses[1],
-                                        expected.losses[1]});
+    CHECK(losses ==
+          std::vector<double>{
+              expected.losses[0], expected.losses[0], expected.losses[1], expected.losses[1]});
   }
 }
 

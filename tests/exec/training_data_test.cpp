@@ -65,8 +65,8 @@ TEST_CASE("a blend takes from its prefixes by weight", "[exec][data]") {
     static_cast<void>(write_documents(path, {std::vector<std::int64_t>(90, i)}));
     paths += fmt::format("\"{}\",", path);
   }
-  const DataConfig config = config_of(
-      fmt::format("data_path = [{}]\nblend_weights = [3, 1]\nsplit = \"1\"", paths));
+  const DataConfig config =
+      config_of(fmt::format("data_path = [{}]\nblend_weights = [3, 1]\nsplit = \"1\"", paths));
   const auto source = make_samples(config, model(), Split::train, 80, 1);
   std::int64_t num_of_second = 0;
   for (std::int64_t sample = 0; sample < 80; ++sample) {

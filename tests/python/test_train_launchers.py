@@ -58,6 +58,38 @@ def test_srun(tmp_path: Path, expected: list[float], slurm: dict[str, str]) -> N
     check(["srun", "-n2", "--overcommit"], tmp_path, expected, slurm)
 
 
+def test_ranks_of_several_hosts_meet_in_redis(tmp_path: Path, expected: list[float]) -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server")
+    port = free_port()
+    server = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
+        stdout=subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    hosts = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "1",
+        "LOCAL_RANK": "0",
+        "RUNFLAT_STORE": f"redis://127.0.0.1:{port}/job",
+        "RUNFLAT_HOST": "127.0.0.1",
+    }
+    try:
+        ranks = [
+            subprocess.Popen(
+                [str(COMMAND), *JOB, "--log", "launched.jsonl"],
+                env={**os.environ, **hosts, "RANK": str(rank)},
+                cwd=tmp_path,
+            )
+            for rank in range(2)
+        ]
+        assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    finally:
+        server.terminate()
+        server.wait()
+    assert losses(tmp_path / "launched.jsonl") == pytest.approx(expected, rel=1e-6)
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
