@@ -29,29 +29,31 @@ Value header_of(const TrainConfig& config, const TrainOptions& options) {
   return header;
 }
 
-/// The first group that lost a member, the smallest first, and its ranks.
-std::string lost_group(JobGroups& groups, const ParallelLayout& layout, Rank rank) {
+/// The first group that lost a member, the innermost first, and its ranks.
+std::string lost_group(const JobGroups& groups, const ParallelLayout& layout, Rank rank) {
   const Coordinate me = layout.coordinate_of(rank);
-  const auto lost = [](const std::unique_ptr<Communicator>& group) {
+  const auto text = [&](const char* name, auto is_member) {
+    std::vector<std::int64_t> members;
+    for (std::int64_t other = 0; other < layout.num_ranks(); ++other) {
+      if (is_member(layout.coordinate_of(Rank(other)))) {
+        members.push_back(other);
+      }
+    }
+    return fmt::format("{} group (ranks {})", name, fmt::join(members, ", "));
+  };
+  const auto is_lost = [](const std::unique_ptr<Communicator>& group) {
     return group != nullptr && group->status() != SyncStatus::done;
   };
-  std::vector<std::int64_t> members;
-  if (lost(groups.dp)) {
-    for (const Rank peer : dp_peers(layout, rank)) {
-      members.push_back(peer.value());
-    }
-    return fmt::format("dp group (ranks {})", fmt::join(members, ", "));
+  if (is_lost(groups.tp)) {
+    return text("tp", [&](const Coordinate& at) { return at.cell() == me.cell(); });
   }
-  for (std::int64_t other = 0; other < layout.num_ranks(); ++other) {
-    const Coordinate& at = layout.coordinate_of(Rank(other));
-    const bool is_in_tp = at.cell() == me.cell();
-    const bool is_in_mp = at.dp == me.dp && at.cp == me.cp;
-    if (lost(groups.tp) ? is_in_tp : lost(groups.mp) ? is_in_mp : true) {
-      members.push_back(other);
-    }
+  if (is_lost(groups.dp)) {
+    return text("dp", [&](const Coordinate& at) { return at.tp == me.tp && at.pp == me.pp; });
   }
-  const char* name = lost(groups.tp) ? "tp" : lost(groups.mp) ? "mp" : "world";
-  return fmt::format("{} group (ranks {})", name, fmt::join(members, ", "));
+  if (is_lost(groups.mp)) {
+    return text("mp", [&](const Coordinate& at) { return at.dp == me.dp && at.cp == me.cp; });
+  }
+  return text("world", [](const Coordinate& /*at*/) { return true; });
 }
 
 /// One rank of a job while it trains.

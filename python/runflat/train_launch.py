@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,8 +100,14 @@ def _watch(ranks: Sequence[_Rank]) -> int:
     status = cause.process.returncode
     reason = cause.reason
     if status < 0:
-        peers = next((rank.reason for rank in failed if rank.reason), "")
         killed = f"rank {cause.rank} was killed by {signal.Signals(-status).name}"
-        reason, status = f"{killed}: {peers}" if peers else killed, _PEER_LOST
+        peer = _reason_of_a_peer(cause.rank, failed)
+        reason, status = f"{killed}: {peer}" if peer else killed, _PEER_LOST
     print(f"runflat: {reason}", file=sys.stderr)
     return status
+
+
+def _reason_of_a_peer(lost: int, failed: Sequence[_Rank]) -> str:
+    """What a rank says that lost this one, not one that lost a rank which had lost it."""
+    names_it = re.compile(rf"\(ranks (\d+, )*{lost}[,)]")
+    return next((rank.reason for rank in failed if names_it.search(rank.reason)), "")
