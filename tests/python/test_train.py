@@ -39,9 +39,17 @@ LOG_LINE = re.compile(
 )
 
 
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed")
+    pack([LICENSES], folder / "text", append_eod=True)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def text(tmp_path: Path) -> None:
-    pack([LICENSES], tmp_path / "text", append_eod=True)
+def text(packed: Path, tmp_path: Path) -> None:
+    for file in packed.iterdir():
+        (tmp_path / file.name).symlink_to(file)
 
 
 @contextmanager
@@ -181,7 +189,7 @@ def test_a_killed_rank_ends_the_others(tmp_path: Path) -> None:
         assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
 
 
-BAD = {
+BAD: dict[str, tuple[int, str]] = {
     "training.colour=1": (2, "unknown key"),
     "layout.tensor_model_parallel_size=16": (2, "num_attention_heads 8"),
     "training.global_batch_size=13": (2, "not divisible"),
@@ -193,14 +201,17 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("transport", ["loopback", "gloo"])
-@pytest.mark.parametrize(("assignment", "expected"), BAD.items(), ids=BAD)
+@pytest.mark.parametrize(
+    ("transport", "assignment"),
+    [("loopback", assignment) for assignment in BAD]
+    + [("gloo", assignment) for assignment in list(BAD)[2:5]],
+)
 def test_a_job_that_cannot_run_is_one_line(
-    run: Run, tmp_path: Path, transport: str, assignment: str, expected: tuple[int, str]
+    run: Run, tmp_path: Path, transport: str, assignment: str
 ) -> None:
     before = {path.name for path in tmp_path.iterdir()}
-    common = ("train", CONFIG, *steps(2), "--set", assignment)
-    done = run(*common, "--transport", transport)
+    expected = BAD[assignment]
+    done = run("train", CONFIG, *steps(2), "--set", assignment, "--transport", transport)
     assert (done.returncode, len(done.stderr.splitlines())) == (expected[0], 1), done.stderr
     assert done.stderr.startswith("runflat: ") and expected[1] in done.stderr
     assert done.stdout == "" and {path.name for path in tmp_path.iterdir()} == before
