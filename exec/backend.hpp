@@ -17,8 +17,11 @@ struct Backend {
   std::optional<double> peak_flops;
 };
 
-/// `cpu`, or `cuda`: GPU number `local_rank` of this host. ParseError for another name, Unavailable
-/// for what this build or this host does not have.
-[[nodiscard]] Backend make_backend(std::string_view name, std::int64_t local_rank);
+/// `cpu`, or `cuda`: GPU number `local_rank` of this host, for a job of this type. ParseError for
+/// another name, Unavailable for what this build or this host does not have.
+[[nodiscard]] Backend make_backend(std::string_view name, std::int64_t local_rank, DataType type);
+
+/// NVIDIA's dense bf16 peak of a GPU with this name.
+[[nodiscard]] std::optional<double> bf16_peak_flops(std::string_view gpu_name);
 
 }  // namespace runflat::exec

@@ -90,7 +90,7 @@ void run_threads(const TrainConfig& config, const TrainOptions& options) {
   }
   const TrainSamples samples = make_train_samples(config);
   spawn(processes, [&](ThreadRank& thread) {
-    Backend backend = make_backend(options.backend, 0);
+    Backend backend = make_backend(options.backend, 0, config.trainer.type);
     train_rank(config, options, samples, backend, thread.transport, &should_stop);
   });
 }
@@ -106,7 +106,7 @@ void run_process(const TrainConfig& config, const TrainOptions& options, const L
   const std::int64_t process = layout.gpu_of(Rank(place.rank)).value();
   const MeetingPlace meeting = meeting_place(place, config.store, &process_environment);
   const TrainSamples samples = make_train_samples(config);
-  Backend backend = make_backend(options.backend, place.local_rank);
+  Backend backend = make_backend(options.backend, place.local_rank, config.trainer.type);
   const std::shared_ptr<Store> store = make_store(meeting.store_url, config.trainer.timeout);
   const std::unique_ptr<Transport> transport =
       options.transport == "nccl"
