@@ -243,6 +243,28 @@ def test_shipped_configurations_are_read_by_name(run: Run) -> None:
     assert " validation loss at iteration 25 | lm loss value: " in done.stdout
 
 
+def test_a_plan_of_the_planner_is_trained(run: Run, tmp_path: Path) -> None:
+    model = 'name = "tiny", family = "gpt", num_layers = 2, hidden_size = 32, '
+    model += "num_attention_heads = 8, seq_length = 16, vocab_size = 64"
+    changes = {
+        "cluster": '{gpu = "h100", num_nodes = 2, gpus_per_node = 4}',
+        "layout": "{tensor_model_parallel_size = 4, data_parallel_size = 2}",
+        "model": f"{{{model}}}",
+        "training.global_batch_size": "8",
+    }
+    assignments = [f"--set={key}={value}" for key, value in changes.items()]
+    done = run("plan", "small", *assignments, "--failed", "5", "-o", "plan.json")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "job.toml").write_text(
+        'plan = "plan.json"\n[training]\ntrain_iters = 2\n[optimizer]\nlr = 1e-3\n'
+        "[data]\nmock_data = true\n"
+    )
+    done = run("train", "job.toml", "--log", "run.jsonl")
+    assert done.returncode == 0, done.stderr
+    header, records = read_log(tmp_path / "run.jsonl")
+    assert header["world_size"] == 7 and len(records) == 2
+
+
 def test_the_size_of_a_job_is_known_before_it_starts(tmp_path: Path) -> None:
     config = tmp_path / "job.toml"
     config.write_text("[training]\n")
