@@ -64,6 +64,9 @@ class Trainer {
           const Plan& plan,
           const TrainerConfig& config,
           std::int64_t generation = 0);
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+  ~Trainer();
 
   [[nodiscard]] Rank rank() const { return rank_; }
   [[nodiscard]] const Plan& plan() const { return plan_; }
@@ -74,6 +77,9 @@ class Trainer {
   [[nodiscard]] std::vector<std::unique_ptr<StageState>>& stages() { return states_; }
 
   [[nodiscard]] StepResult step(const SampleSource& data);
+  /// The loss on the global batch that begins with `first_sample`; changes neither weights nor
+  /// progress.
+  [[nodiscard]] StepResult evaluate(const SampleSource& data, std::int64_t first_sample);
 
   /// From now on, notes what happens when; take_timeline() gives the spans of the last step, with
   /// times from its start.
@@ -98,13 +104,14 @@ class Trainer {
   void make_chunks();
   [[nodiscard]] StagePlace place_of(std::int64_t vp_stage) const;
   [[nodiscard]] std::size_t num_slots(std::int16_t vp_stage) const;
-  void load(const SampleSource& data);
-  void load_microbatch(const SampleSource& data, std::int64_t index);
+  void load(const SampleSource& data, std::int64_t first_sample);
+  void load_microbatch(const SampleSource& data, std::int64_t first_sample, std::int64_t index);
   [[nodiscard]] Slot& slot_of(const ScheduleOp& op);
   void free_slot(const ScheduleOp& op);
   void run(const ScheduleOp& op);
   void run_forward(const ScheduleOp& op);
   void run_backward(const ScheduleOp& op);
+  void run_evaluation(const ScheduleOp& op);
   void exchange(std::span<const ScheduleOp> group);
   void finish_gradients();
   [[nodiscard]] double local_loss();

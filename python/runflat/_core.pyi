@@ -314,3 +314,9 @@ class IndexedDataset:
     def num_documents(self) -> int: ...
     @property
     def num_tokens(self) -> int: ...
+
+def train_world_size(config: Path, overrides: Sequence[str]) -> int:
+    """How many ranks a configuration for training has. ParseError for one that is not right."""
+
+def launcher() -> str | None:
+    """The launcher (torchrun, Slurm, ...) that started this process as one of several ranks."""
