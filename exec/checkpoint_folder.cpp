@@ -47,12 +47,6 @@ void sync_folder(const std::filesystem::path& folder) {
   }
 }
 
-void write_file(const std::filesystem::path& path, const std::string& text) {
-  NewFile file(path);
-  file.write(std::as_bytes(std::span(text)));
-  file.publish();
-}
-
 /// Gives `from` the name `to`. A checkpoint of that name, of a run that was taken back, changes
 /// places with it, so that at any moment there is one.
 void replace(const std::filesystem::path& from, const std::filesystem::path& to) {
@@ -93,11 +87,11 @@ void CheckpointFolder::commit(const CheckpointHeader& header,
   const std::filesystem::path folder = parts_folder(step, attempt);
   const std::filesystem::path file = folder / kIndex;
   const CheckpointIndex index = make_index(header, take_notes(folder), file);
-  write_file(file, index_text(index));
+  write_new_file(file, index_text(index));
   sync_folder(folder);
   replace(folder, path_ / step_name(step));
   sync_folder(path_);
-  write_file(path_ / kLatest, step_name(step) + "\n");
+  write_new_file(path_ / kLatest, step_name(step) + "\n");
   clean();
   delete_older(step, keep_last);
 }

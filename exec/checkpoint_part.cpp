@@ -68,9 +68,7 @@ void CheckpointPart::write(std::span<const std::byte> tensor) {
 void CheckpointPart::publish() {
   require(next_ == pieces_.size() * num_kinds_, "a part holds all its tensors");
   writer_.publish();
-  NewFile notes(notes_);
-  notes.write(std::as_bytes(std::span(to_json_text(to_value(pieces_), -1))));
-  notes.publish();
+  write_new_file(notes_, to_json_text(to_value(pieces_), -1));
 }
 
 std::vector<NotedPiece> take_notes(const std::filesystem::path& folder) {
