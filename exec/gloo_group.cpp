@@ -57,6 +57,10 @@ GlooGroup::~GlooGroup() {
   say_farewell();
   farewells_->abortWaitRecv();
   watcher_.join();
+  // Closed before the buffer goes that they may write to.
+  for (int peer = 0; peer < context_->size; ++peer) {
+    context_->getPair(peer).reset();
+  }
 }
 
 /// Aborts the group when a peer has gone without a farewell. Those that said it have ended all they

@@ -73,8 +73,10 @@ class LayerRunner {
 
   /// `out` [local tokens, h] does not overlap the input, act.x.
   void forward(const LayerParams& params, LayerActivations& act, void* out);
-  /// `grad` [local tokens, h] is the gradient of the output, and becomes that of the input.
-  void backward(const LayerParams& params, LayerActivations& act, void* grad);
+  /// `grad` [local tokens, h] is the gradient of the output, and becomes that of the input. The
+  /// gradients of weights are added to what is there, unless it is the first microbatch; those of
+  /// norms and biases always.
+  void backward(const LayerParams& params, LayerActivations& act, void* grad, bool is_first);
 
   /// RoPE's tables, [seq_length, head_size / 2] of the accumulate type; empty: no RoPE.
   void set_rotary(double base);
@@ -125,6 +127,7 @@ class LayerRunner {
   TensorParallel& tp_;
   LayerShape shape_;
   Recompute recompute_;
+  bool is_first_ = false;  ///< microbatch of the step, in the backward pass that runs
   Buffer cos_, sin_;
   // Scratch, by width.
   Buffer full_a_, full_b_;           ///< [tokens, h]

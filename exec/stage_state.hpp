@@ -88,6 +88,7 @@ class StageState {
 
   /// Draws all weights this rank holds: they depend on (seed, parameter, element) alone.
   void initialise(std::uint64_t seed);
+  /// Before a step: the gradients that its first microbatch adds to.
   void zero_grads();
 
   /// The peers' slices of a sync area: equal parts.

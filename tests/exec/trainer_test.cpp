@@ -157,3 +157,24 @@ TEST_CASE("every nonuniform layout gives the losses of one rank", "[exec][traine
     check_parity(model, layout);
   }
 }
+
+TEST_CASE("bf16 with fp32 masters follows fp32 and keeps all owners equal", "[exec][trainer]") {
+  const ModelSpec model = GENERATE(tiny_llama(), tiny_gpt());
+  const TrainingRun& expected = one_rank(model);
+  LayoutCase layout{.name = "bf16",
+                    .sizes = {.tp = 4, .dp = 2},
+                    .inactive = {without(1, 0, {1})},
+                    .shares = {7, 5},
+                    .zero_stage = 1,
+                    .sequence_parallel = true,
+                    .redundancy = true};
+  exec::TrainerConfig config = config_of(layout);
+  config.type = exec::DataType::bf16;
+  const TrainingRun run = train(plan_of(model, layout), config, kSteps);
+  CAPTURE(model.name);
+  CHECK(run.unequal.empty());
+  for (std::size_t step = 0; step < run.losses.size(); ++step) {
+    // bf16 has 8 bits: a rounding of 2^-9 for every activation, of which losses are means.
+    CHECK(run.losses[step] == Approx(expected.losses[step]).epsilon(4e-3));
+  }
+}

@@ -89,16 +89,19 @@ class Processes {
     }
   }
 
-  /// What they return, by rank, once all have ended; "dead" of those that were killed.
+  /// What the rank returns, once it has ended; "dead" when it was killed.
+  [[nodiscard]] std::string result(std::size_t rank) {
+    if (processes_[rank] > 0) {
+      ::waitpid(processes_[rank], nullptr, 0);
+      processes_[rank] = 0;
+    }
+    std::ifstream file(result_path(rank), std::ios::binary);
+    return file ? std::string(std::istreambuf_iterator<char>(file), {}) : "dead";
+  }
   [[nodiscard]] std::vector<std::string> results() {
     std::vector<std::string> results;
     for (std::size_t rank = 0; rank < processes_.size(); ++rank) {
-      if (processes_[rank] > 0) {
-        ::waitpid(processes_[rank], nullptr, 0);
-        processes_[rank] = 0;
-      }
-      std::ifstream file(result_path(rank), std::ios::binary);
-      results.push_back(file ? std::string(std::istreambuf_iterator<char>(file), {}) : "dead");
+      results.push_back(result(rank));
     }
     return results;
   }
