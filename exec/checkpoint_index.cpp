@@ -67,23 +67,6 @@ CheckpointPiece read_piece(ObjectReader& members) {
   return piece;
 }
 
-CheckpointHeader read_header(ObjectReader& members) {
-  const Reader format = members.at("format");
-  if (format.text() != kFormat) {
-    format.fail(fmt::format("\"{}\"", kFormat));
-  }
-  (void)members.at("schema").integer(kSchema, kSchema);
-  CheckpointHeader header;
-  header.progress.steps = members.at("steps").integer(0);
-  header.progress.consumed_samples = members.at("consumed_samples").integer(0);
-  header.type = static_cast<DataType>(members.at("dtype").choice(kTypes));
-  header.has_moments = members.at("has_moments").boolean();
-  header.rotary_base = members.at("rotary_base").positive_number();
-  header.norm_epsilon = members.at("norm_epsilon").positive_number();
-  header.model = read_model(members.at("model"));
-  return header;
-}
-
 void read_params(const Reader& in, std::vector<NotedPiece>& pieces) {
   for (const Reader& param : in.items()) {
     ObjectReader members = param.object();
@@ -110,20 +93,13 @@ Value to_value(const CheckpointParam& param, std::size_t num_kinds) {
 }
 
 Value to_value(const CheckpointIndex& index) {
-  const CheckpointHeader& header = index.header;
   Value::Array params;
   for (const CheckpointParam& param : index.params) {
-    params.push_back(to_value(param, header.num_kinds()));
+    params.push_back(to_value(param, index.header.num_kinds()));
   }
   return Value::Object{{"format", std::string(kFormat)},
                        {"schema", kSchema},
-                       {"steps", header.progress.steps},
-                       {"consumed_samples", header.progress.consumed_samples},
-                       {"dtype", std::string(kTypes.at(static_cast<std::size_t>(header.type)))},
-                       {"has_moments", header.has_moments},
-                       {"rotary_base", header.rotary_base},
-                       {"norm_epsilon", header.norm_epsilon},
-                       {"model", runflat::to_value(header.model)},
+                       {"header", exec::to_value(index.header)},
                        {"params", std::move(params)}};
 }
 
@@ -161,6 +137,30 @@ std::string tensor_name(std::string_view param, StateKind kind, std::int64_t fir
 
 std::int64_t CheckpointParam::num_elements() const {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+Value to_value(const CheckpointHeader& header) {
+  return Value::Object{{"steps", header.progress.steps},
+                       {"consumed_samples", header.progress.consumed_samples},
+                       {"dtype", std::string(kTypes.at(static_cast<std::size_t>(header.type)))},
+                       {"has_moments", header.has_moments},
+                       {"rotary_base", header.rotary_base},
+                       {"norm_epsilon", header.norm_epsilon},
+                       {"model", runflat::to_value(header.model)}};
+}
+
+CheckpointHeader read_header(const Reader& in) {
+  ObjectReader members = in.object();
+  CheckpointHeader header;
+  header.progress.steps = members.at("steps").integer(0);
+  header.progress.consumed_samples = members.at("consumed_samples").integer(0);
+  header.type = static_cast<DataType>(members.at("dtype").choice(kTypes));
+  header.has_moments = members.at("has_moments").boolean();
+  header.rotary_base = members.at("rotary_base").positive_number();
+  header.norm_epsilon = members.at("norm_epsilon").positive_number();
+  header.model = read_model(members.at("model"));
+  members.finish();
+  return header;
 }
 
 std::vector<CheckpointParam> checkpoint_params(const ModelSpec& model) {
@@ -230,7 +230,12 @@ CheckpointIndex read_index(const std::filesystem::path& file) {
   const std::string text = read_text_file(file);
   const Value value = parse_json(text, file.string());
   ObjectReader members = Reader(value, file.string()).object();
-  const CheckpointHeader header = read_header(members);
+  const Reader format = members.at("format");
+  if (format.text() != kFormat) {
+    format.fail(fmt::format("\"{}\"", kFormat));
+  }
+  (void)members.at("schema").integer(kSchema, kSchema);
+  const CheckpointHeader header = read_header(members.at("header"));
   std::vector<NotedPiece> pieces;
   read_params(members.at("params"), pieces);
   (void)read_checksum(members.at("checksum"));

@@ -64,6 +64,9 @@ struct CheckpointHeader {
   friend bool operator==(const CheckpointHeader&, const CheckpointHeader&) = default;
 };
 
+[[nodiscard]] Value to_value(const CheckpointHeader& header);
+[[nodiscard]] CheckpointHeader read_header(const Reader& in);
+
 struct CheckpointIndex {
   CheckpointHeader header;
   std::vector<CheckpointParam> params;

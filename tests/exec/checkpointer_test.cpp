@@ -90,7 +90,7 @@ TEST_CASE("k steps, resumed for the rest, are the uninterrupted steps", "[exec][
   const ModelSpec model = GENERATE(tiny_llama(), tiny_gpt());
   const TrainingRun alone = run(model, layouts().front(), {});
   for (std::size_t i = 0; i < layouts().size(); ++i) {
-    const TemporaryDirectory folder;
+    const TemporaryDirectory folder(memory_folder());
     const LayoutCase& layout = layouts()[i];
     const LayoutCase& other = layouts()[(i + 1) % layouts().size()];
     CAPTURE(model.name, layout.name, other.name);
@@ -112,7 +112,7 @@ TEST_CASE("k steps, resumed for the rest, are the uninterrupted steps", "[exec][
 TEST_CASE("a checkpoint holds the same in whatever layout it was loaded", "[exec][ckpt]") {
   const ModelSpec model = GENERATE(tiny_llama(), tiny_gpt());
   const DataType type = GENERATE(DataType::fp32, DataType::bf16);
-  const TemporaryDirectory folder;
+  const TemporaryDirectory folder(memory_folder());
   const std::filesystem::path first = folder.path() / "first";
   (void)run(model, layouts()[1], {.save = first, .save_at = 2}, type, 2);
   const std::vector<double> expected = contents(first);
@@ -131,7 +131,7 @@ TEST_CASE("a checkpoint holds the same in whatever layout it was loaded", "[exec
 
 TEST_CASE("resumed in bf16, steps go on to the bit", "[exec][ckpt]") {
   const LayoutCase& layout = layouts()[3];
-  const TemporaryDirectory folder;
+  const TemporaryDirectory folder(memory_folder());
   const TrainingRun whole =
       run(tiny_llama(), layout, {.save = folder.path(), .save_at = 2}, DataType::bf16, 4);
   const TrainingRun rest = run(tiny_llama(), layout, {.load = folder.path()}, DataType::bf16, 4);
@@ -140,7 +140,7 @@ TEST_CASE("resumed in bf16, steps go on to the bit", "[exec][ckpt]") {
 }
 
 TEST_CASE("of replicas that hold the same, each writes a part of it", "[exec][ckpt]") {
-  const TemporaryDirectory folder;
+  const TemporaryDirectory folder(memory_folder());
   const LayoutCase layout{.name = "DP3", .sizes = {.dp = 3}};
   (void)run(tiny_llama(), layout, {.save = folder.path(), .save_at = 1}, DataType::fp32, 1);
   std::vector<double> sizes;
@@ -155,7 +155,7 @@ TEST_CASE("of replicas that hold the same, each writes a part of it", "[exec][ck
 }
 
 TEST_CASE("the last checkpoints are kept, and one of the same step is replaced", "[exec][ckpt]") {
-  const TemporaryDirectory folder;
+  const TemporaryDirectory folder(memory_folder());
   for (const std::int64_t step : {1, 2, 3, 4}) {
     save_tiny(folder.path(), step);
     CHECK(contents(folder.path()) == tiny_contents(step));
@@ -169,7 +169,7 @@ TEST_CASE("the last checkpoints are kept, and one of the same step is replaced",
 }
 
 TEST_CASE("a checkpoint appears when all ranks have written, or not at all", "[exec][ckpt]") {
-  const TemporaryDirectory folder;
+  const TemporaryDirectory folder(memory_folder());
   const ParallelLayout layout = ParallelLayout::uniform({.dp = 3});
   std::vector<std::string> ends(3);
   spawn(3, [&](ThreadRank& self) {
@@ -194,7 +194,7 @@ TEST_CASE("a checkpoint appears when all ranks have written, or not at all", "[e
 }
 
 TEST_CASE("elements that are missing or there twice are refused when saving", "[exec][ckpt]") {
-  const TemporaryDirectory folder;
+  const TemporaryDirectory folder(memory_folder());
   save_tiny(folder.path(), 1);
   run_on_host(1, [&](Device&, Transport& transport) {
     Checkpointer checkpointer(transport, ParallelLayout::uniform({}), {.folder = folder.path()});
@@ -213,7 +213,7 @@ TEST_CASE("elements that are missing or there twice are refused when saving", "[
 }
 
 TEST_CASE("a full disk loses nothing", "[exec][ckpt]") {
-  const TemporaryDirectory folder;
+  const TemporaryDirectory folder(memory_folder());
   save_tiny(folder.path(), 1);
   const pid_t child = ::fork();
   if (child == 0) {
@@ -235,7 +235,7 @@ TEST_CASE("a full disk loses nothing", "[exec][ckpt]") {
 }
 
 TEST_CASE("a checkpoint of another model is refused with the first difference", "[exec][ckpt]") {
-  const TemporaryDirectory folder;
+  const TemporaryDirectory folder(memory_folder());
   const LayoutCase alone{.name = "one rank", .sizes = {}};
   (void)run(tiny_llama(), alone, {.save = folder.path(), .save_at = 1}, DataType::fp32, 1);
   const auto error_with = [&](const ModelSpec& model, double rotary_base) -> std::string {
