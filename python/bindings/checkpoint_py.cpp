@@ -15,7 +15,8 @@
 #include <filesystem>
 #include <span>
 #include <string>
-#include <utility>
+#include <tuple>
+#include <vector>
 
 namespace py = pybind11;
 
@@ -47,12 +48,17 @@ py::array read_param(exec::CheckpointReader& reader, const std::string& name) {
   throw py::key_error(name);
 }
 
-py::list params_of(const exec::CheckpointReader& reader) {
-  py::list params;
-  for (const exec::CheckpointParam& param : reader.index().params) {
-    params.append(py::make_tuple(param.name, param.shape));
+py::list shapes_of(const std::vector<exec::CheckpointParam>& params) {
+  py::list shapes;
+  for (const exec::CheckpointParam& param : params) {
+    shapes.append(py::make_tuple(param.name, param.shape));
   }
-  return params;
+  return shapes;
+}
+
+ModelSpec model_of(const py::dict& values) {
+  const Value value = from_python(values, "model");
+  return read_model(Reader(value, "model"));
 }
 
 std::span<const std::byte> bytes_of(const py::array& array) {
@@ -127,9 +133,19 @@ void bind_checkpoint(py::module_& m) {
                              [](const exec::CheckpointReader& self) {
                                return to_python(exec::to_value(self.index().header));
                              })
-      .def_property_readonly("params", &params_of)
+      .def_property_readonly(
+          "params",
+          [](const exec::CheckpointReader& self) { return shapes_of(self.index().params); })
       .def("read", &read_param, py::arg("param"))
       .def("verify", &exec::CheckpointReader::verify);
+  m.def(
+      "complete_model",
+      [](const py::dict& model) { return to_python(to_value(model_of(model))); },
+      py::arg("model"));
+  m.def(
+      "model_params",
+      [](const py::dict& model) { return shapes_of(exec::checkpoint_params(model_of(model))); },
+      py::arg("model"));
   m.def("write_checkpoint",
         &write_checkpoint,
         py::arg("folder"),
