@@ -65,19 +65,14 @@ std::span<const std::byte> bytes_of(const py::array& array) {
   return {static_cast<const std::byte*>(array.data()), static_cast<std::size_t>(array.nbytes())};
 }
 
-/// A checkpoint of weights alone: `values_of(name)` gives each parameter's, in unit-major order.
-void write_checkpoint(const std::filesystem::path& folder,
-                      const py::dict& header_values,
-                      const py::function& values_of) {
-  const Value value = from_python(header_values, "checkpoint");
-  const exec::CheckpointHeader header = exec::read_header(Reader(value, "checkpoint"));
-  const exec::CheckpointFolder to(folder);
-  to.start(header.progress.steps, 0);
+void write_part(const std::filesystem::path& folder,
+                const exec::CheckpointHeader& header,
+                const py::function& values_of) {
   std::vector<exec::PartRange> ranges;
   for (const exec::CheckpointParam& param : exec::checkpoint_params(header.model)) {
     ranges.push_back({.param = param.name, .elements = {0, param.num_elements()}});
   }
-  exec::CheckpointPart part(to.parts_folder(header.progress.steps, 0), 0, header, ranges);
+  exec::CheckpointPart part(folder, 0, header, ranges);
   for (const exec::PartRange& range : ranges) {
     const py::object values = values_of(range.param);
     const py::array array = header.state_type() == exec::DataType::fp64
@@ -87,7 +82,24 @@ void write_checkpoint(const std::filesystem::path& folder,
     part.write(bytes_of(array));
   }
   part.publish();
-  to.commit(header, 0, 0);
+}
+
+/// A checkpoint of weights alone: `values_of(name)` gives each parameter's, in unit-major order.
+void write_checkpoint(const std::filesystem::path& folder,
+                      const py::dict& header_values,
+                      const py::function& values_of) {
+  const Value value = from_python(header_values, "checkpoint");
+  const exec::CheckpointHeader header = exec::read_header(Reader(value, "checkpoint"));
+  const std::int64_t step = header.progress.steps;
+  const exec::CheckpointFolder to(folder);
+  to.start(step, 0);
+  try {
+    write_part(to.parts_folder(step, 0), header, values_of);
+    to.commit(header, 0, 0);
+  } catch (...) {
+    to.give_up(step, 0);
+    throw;
+  }
 }
 
 py::array read_tensor(const exec::SafetensorsFile& file, const std::string& name) {

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from runflat._core import ParseError
 
 _NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
-_QUIET = np.uint32(0x400000)  # keeps a NaN one when its low bits go
+_QUIET = np.uint16(0x40)
+_FRACTION = np.uint16(0x7F)
 
 
 def decode(name: str, dtype: str, shape: Sequence[int], data: NDArray[np.uint8]) -> NDArray[Any]:
@@ -31,6 +32,9 @@ def encode(dtype: str, values: NDArray[Any]) -> NDArray[Any]:
     if dtype != "BF16":
         return np.ascontiguousarray(values, dtype=_NUMPY[dtype])
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    high = (bits >> np.uint32(16)).astype(np.uint16)
     even = (bits >> np.uint32(16)) & np.uint32(1)
-    rounded = np.where(np.isnan(values), bits | _QUIET, bits + np.uint32(0x7FFF) + even)
-    return (rounded >> np.uint32(16)).astype(np.uint16)
+    rounded = ((bits + np.uint32(0x7FFF) + even) >> np.uint32(16)).astype(np.uint16)
+    # A NaN whose low bits go must stay one, and one of bf16 keeps its bits.
+    nan = np.where(high & _FRACTION, high, high | _QUIET)
+    return np.where(np.isnan(values), nan, rounded)
