@@ -48,7 +48,7 @@ def supports(model: Model) -> bool:
         and model["add_bias_linear"]
         and model["num_query_groups"] == heads
         and heads * size == model["hidden_size"]
-        and model["num_experts"] == 0
+        and model["family"] != "moe"
     )
 
 

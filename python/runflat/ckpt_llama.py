@@ -59,7 +59,7 @@ def supports(model: Model) -> bool:
         and model["rms_norm"]
         and not model["learned_positions"]
         and not model["add_bias_linear"]
-        and model["num_experts"] == 0
+        and model["family"] != "moe"
     )
 
 

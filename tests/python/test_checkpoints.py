@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Run
-from safetensors import deserialize, serialize_file
+from safetensors import deserialize
 from safetensors.numpy import load_file, save_file
 
 from runflat._core import Checkpoint, ParseError, SafetensorsFile, write_safetensors
@@ -78,20 +79,22 @@ def gpt2_shapes() -> dict[str, tuple[int, ...]]:
 def write_folder(
     folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, ...]], dtype: str = "F32"
 ) -> dict[str, bytes]:
-    """Random weights as the package writes them; returns their bytes."""
+    """Random weights; returns their bytes. (The package's numpy interface has no bf16.)"""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
     dice = np.random.default_rng(5)
-    tensors = {
-        name: {
-            "dtype": {"F32": "float32", "BF16": "bfloat16"}[dtype],
-            "shape": shape,
-            "data": encode(dtype, dice.standard_normal(shape, dtype=np.float32)).tobytes(),
-        }
-        for name, shape in shapes.items()
-    }
-    serialize_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    return {name: tensor["data"] for name, tensor in tensors.items()}
+    header: dict[str, Any] = {}
+    weights: dict[str, bytes] = {}
+    size = 0
+    for name, shape in shapes.items():
+        weights[name] = encode(dtype, dice.standard_normal(shape, dtype=np.float32)).tobytes()
+        end = size + len(weights[name])
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [size, end]}
+        size = end
+    text = json.dumps(header).encode()
+    data = struct.pack("<Q", len(text)) + text + b"".join(weights.values())
+    (folder / "model.safetensors").write_bytes(data)
+    return weights
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
