@@ -33,12 +33,12 @@ class SaveFailed : public std::runtime_error {
 /// it. The checkpoint becomes visible when the parts of all ranks are on the disk, or not at all.
 class Checkpointer {
  public:
-  /// All ranks of the plan make one, in the same order as other groups. PeerLost where ranks do not
-  /// come.
+  /// All ranks of the plan make one, in the same order as other groups, and one in a generation.
+  /// PeerLost where ranks do not come.
   Checkpointer(Transport& transport, const ParallelLayout& layout, CheckpointerConfig config);
   Checkpointer(const Checkpointer&) = delete;
   Checkpointer& operator=(const Checkpointer&) = delete;
-  /// Ends the save in flight, whatever comes of it.
+  /// Waits for the save in flight, whatever comes of it; after abort(), not for other ranks.
   ~Checkpointer();
 
   /// Between two steps, on all ranks. First waits for the last save, as wait() does.

@@ -7,9 +7,12 @@
 #include "tests/exec/temporary_directory.hpp"
 #include "tests/exec/training_run.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -191,6 +194,74 @@ TEST_CASE("a checkpoint appears when all ranks have written, or not at all", "[e
   CHECK(ends == std::vector<std::string>{"peer lost", "peer lost", ""});
   CHECK(names_in(folder.path()) == std::vector<std::string>{"latest", "step_00000001"});
   CHECK(contents(folder.path()) == tiny_contents(1));
+}
+
+TEST_CASE("where one rank cannot write, all are told and nothing is left", "[exec][ckpt]") {
+  const TemporaryDirectory folder(memory_folder());
+  const ParallelLayout layout = ParallelLayout::uniform({.dp = 2});
+  std::vector<std::string> ends(2);
+  spawn(2, [&](ThreadRank& self) {
+    const std::int64_t rank = self.world.rank();
+    const std::filesystem::path where = rank == 1 ? folder.path() / "elsewhere" : folder.path();
+    Checkpointer checkpointer(self.transport, layout, {.folder = where});
+    std::string& end = ends[static_cast<std::size_t>(rank)];
+    try {
+      checkpointer.save(tiny_header(1), tiny_state(1, rank, 2));
+      checkpointer.wait();
+    } catch (const SaveFailed& error) {
+      end = error.what();
+    } catch (const std::filesystem::filesystem_error& error) {
+      end = error.path1().filename().string();
+    }
+  });
+  CHECK(ends ==
+        std::vector<std::string>{"the checkpoint of step 1 was given up: rank 1 could not write",
+                                 "rank_00001.safetensors"});
+  CHECK(names_in(folder.path()).empty());
+}
+
+TEST_CASE("copies of peers' slices are loaded too", "[exec][ckpt]") {
+  const TemporaryDirectory folder(memory_folder());
+  const LayoutCase& layout = layouts()[3];
+  REQUIRE(layout.redundancy);
+  (void)run(tiny_llama(), layouts()[1], {.save = folder.path(), .save_at = 2}, DataType::bf16, 2);
+  const Plan plan = plan_of(tiny_llama(), layout);
+  TrainerConfig config = config_of(layout);
+  config.type = DataType::bf16;
+  std::atomic<std::int64_t> num_equal = 0;
+  std::atomic<std::int64_t> num_wrong = 0;
+  run_on_host(plan.cluster.num_gpus(), [&](Device& device, Transport& transport) {
+    if (!plan.layout.rank_of(GpuId(transport.process()))) {
+      return;
+    }
+    Trainer trainer(device, transport, plan, config);
+    load_checkpoint(folder.path(), device, trainer);
+    CheckpointReader reader(folder.path());
+    StageState& stage = *trainer.stages().front();
+    for (const Bucket& bucket : stage.buckets()) {
+      if (!bucket.buddy) {
+        continue;
+      }
+      const ElementRange& slice = bucket.buddy->elements;
+      for (const SliceRun& part : runs_of(stage.layout(), bucket.shape, slice)) {
+        const auto compare = [&](const Buffer& copy, StateKind kind) {
+          std::vector<float> expected(static_cast<std::size_t>(part.elements.num));
+          reader.read(stage.params()[part.param].source_name,
+                      kind,
+                      part.elements.first,
+                      std::span(expected));
+          const auto* held =
+              static_cast<const float*>(copy.data()) + part.sync_offset - slice.first;
+          (std::equal(expected.begin(), expected.end(), held) ? num_equal : num_wrong) += 1;
+        };
+        compare(bucket.buddy->master, StateKind::param);
+        compare(bucket.buddy->exp_avg, StateKind::exp_avg);
+        compare(bucket.buddy->exp_avg_sq, StateKind::exp_avg_sq);
+      }
+    }
+  });
+  CHECK(num_wrong == 0);
+  CHECK(num_equal > 0);
 }
 
 TEST_CASE("elements that are missing or there twice are refused when saving", "[exec][ckpt]") {
