@@ -85,6 +85,8 @@ class StageState {
   /// Draws all weights this rank holds: they depend on (seed, parameter, element) alone.
   void initialise(std::uint64_t seed);
   void zero_grads();
+  /// Makes the weights of its own slices from their masters, where these are not the weights.
+  void cast_masters();
 
   /// The peers' slices of a sync area: equal parts.
   [[nodiscard]] static ElementRange slice_of(const BucketShape& bucket,
