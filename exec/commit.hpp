@@ -30,6 +30,14 @@ enum class StepPhase : std::uint8_t {
   distributed,  ///< the step is over
 };
 
+/// How far a job is. A step is taken whole or not at all.
+struct Progress {
+  std::int64_t steps = 0;
+  std::int64_t consumed_samples = 0;
+
+  friend bool operator==(const Progress&, const Progress&) = default;
+};
+
 /// The sums of a step over the whole job, the same on all ranks to the bit.
 struct StepDecision {
   std::int64_t step = 0;  ///< from 1; 0: none yet

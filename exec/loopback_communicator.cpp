@@ -61,6 +61,12 @@ class LoopbackWorld {
     changed_.notify_all();
   }
 
+  /// A new process has this number.
+  void enter(std::int64_t process) {
+    const std::lock_guard lock(mutex_);
+    lost_.erase(process);
+  }
+
  private:
   struct Gathering {
     std::vector<std::int64_t> members;
@@ -112,7 +118,7 @@ void run_rank(LoopbackWorld& world,
   all.members.resize(static_cast<std::size_t>(world_size));
   std::iota(all.members.begin(), all.members.end(), 0);
   const auto group = transport.make_group(all, Deadline::max());
-  ThreadRank rank{transport, *group};
+  ThreadRank rank{transport, *group, [&] { world.leave(process); }, [&] { world.enter(process); }};
   run(rank);
 }
 

@@ -113,6 +113,10 @@ Trainer::Trainer(Device& device,
       device, std::move(states), config.optimizer, groups_.world.get(), config.timeout);
 }
 
+Trainer::~Trainer() {
+  groups_ = {};  // ends what is under way before its memory goes
+}
+
 void Trainer::make_chunks() {
   for (std::int64_t vp_stage = 0; vp_stage < plan_.layout.sizes().vpp; ++vp_stage) {
     states_.push_back(
@@ -425,7 +429,11 @@ SyncStatus Trainer::distribute_params() {
     state->cast_masters();
   }
   distribute();
-  return groups_.status();
+  const SyncStatus status = groups_.status();
+  if (status != SyncStatus::done) {
+    groups_.abort();
+  }
+  return status;
 }
 
 StepResult Trainer::step(const SampleSource& data, bool asks_to_stop) {

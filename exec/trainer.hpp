@@ -27,14 +27,6 @@
 
 namespace runflat::exec {
 
-/// How far a job is. A step is taken whole or not at all.
-struct Progress {
-  std::int64_t steps = 0;
-  std::int64_t consumed_samples = 0;
-
-  friend bool operator==(const Progress&, const Progress&) = default;
-};
-
 /// What one step was. The sums are the same on all ranks.
 struct StepResult {
   /// Other than done: the communicators are aborted, and whether the step happens is for the
@@ -64,6 +56,9 @@ class Trainer {
           const TrainerConfig& config,
           std::int64_t generation = 0,
           FirstWeights weights = FirstWeights::drawn);
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+  ~Trainer();
 
   [[nodiscard]] Rank rank() const { return rank_; }
   [[nodiscard]] const Plan& plan() const { return plan_; }
