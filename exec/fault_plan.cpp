@@ -154,12 +154,17 @@ Fault random_fault(std::uint64_t seed, std::int64_t number, const FaultRange& ra
   const auto below = [&](std::int64_t num) {
     return static_cast<std::int64_t>(bits() % static_cast<std::uint64_t>(num));
   };
-  // Of twelve faults eight kill, and one each is of another kind.
-  constexpr std::array<FaultKind, 4> kOthers = {
-      FaultKind::hang, FaultKind::slow, FaultKind::nan, FaultKind::drop_link};
-  const std::int64_t kind = below(12);
+  // Of 24 faults 17 kill; hangs, which cost a time-out each, are the fewest.
+  constexpr std::array<FaultKind, 7> kOthers = {FaultKind::hang,
+                                                FaultKind::slow,
+                                                FaultKind::slow,
+                                                FaultKind::nan,
+                                                FaultKind::nan,
+                                                FaultKind::drop_link,
+                                                FaultKind::drop_link};
+  const std::int64_t kind = below(24);
   Fault fault;
-  fault.kind = kind < 8 ? FaultKind::kill : kOthers[static_cast<std::size_t>(kind - 8)];
+  fault.kind = kind < 17 ? FaultKind::kill : kOthers[static_cast<std::size_t>(kind - 17)];
   fault.rank = below(range.num_ranks);
   fault.step = 1 + below(range.num_steps);
   const bool in_transition = fault.kind == FaultKind::kill && below(8) == 0;

@@ -76,6 +76,9 @@ class Job {
       }
     });
     outcome_.is_in_time = watchdog.stop();
+    if (!is_over_) {
+      outcome_.reason = "no worker is left";
+    }
     outcome_.unequal_steps.assign(unequal_.begin(), unequal_.end());
     std::stable_sort(outcome_.recoveries.begin(),
                      outcome_.recoveries.end(),

@@ -18,7 +18,7 @@ namespace runflat::exec {
 struct LoopbackJob {
   WorkerConfig worker;
   Replanner replan;
-  std::vector<Fault> faults;
+  std::vector<Fault> faults{};
   std::chrono::milliseconds deadline{60'000};  ///< of the whole run
 };
 

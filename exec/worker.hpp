@@ -25,9 +25,9 @@ namespace runflat::exec {
 /// A job whose workers may come and go.
 struct WorkerConfig {
   Plan plan;  ///< of the undamaged job
-  TrainerConfig trainer;
+  TrainerConfig trainer{};
   std::int64_t num_steps = 0;
-  RecoveryPolicy recovery;
+  RecoveryPolicy recovery{};
   /// How long a meeting waits for workers that are not known to be dead.
   std::chrono::milliseconds patience{60'000};
   std::int64_t most_refusals = 3;  ///< of one step, whose sums are not finite, before the job stops
