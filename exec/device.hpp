@@ -12,6 +12,7 @@
 #include "kernels/qkv_split.hpp"
 #include "kernels/random_normal.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -21,6 +22,9 @@ namespace runflat::exec {
 using kernels::DataType;
 
 class Device;
+
+/// A moment in a device's work, numbered as marked.
+using Mark = std::int64_t;
 
 /// Memory of a device, freed with it.
 class Buffer {
@@ -74,6 +78,11 @@ class Device {
   /// To host memory; waits for what was queued before.
   virtual void copy_out(void* dst, const void* src, std::int64_t bytes) = 0;
   virtual void synchronize() = 0;
+
+  /// Notes when everything up to here is done.
+  [[nodiscard]] virtual Mark mark() = 0;
+  /// When the mark was reached; after synchronize(). A device keeps the last 4,096 marks.
+  [[nodiscard]] virtual std::chrono::steady_clock::time_point time_of(Mark mark) = 0;
 
   virtual void gemm(const kernels::GemmArgs& args) = 0;
   virtual void attention_forward(const kernels::AttentionForwardArgs& args) = 0;

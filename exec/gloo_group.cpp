@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
-#include <gloo/common/error.h>
 #include <gloo/transport/pair.h>
 #include <limits>
 
@@ -57,6 +56,10 @@ GlooGroup::~GlooGroup() {
   say_farewell();
   farewells_->abortWaitRecv();
   watcher_.join();
+  // Closed before the buffer goes that they may write to.
+  for (int peer = 0; peer < context_->size; ++peer) {
+    context_->getPair(peer).reset();
+  }
 }
 
 /// Aborts the group when a peer has gone without a farewell. Those that said it have ended all they
@@ -106,7 +109,7 @@ SyncStatus GlooGroup::exchange(std::span<const Send> sends,
   try {
     post(messages, sends, receives);
     is_done = wait(messages, deadline);
-  } catch (const gloo::Exception&) {
+  } catch (const std::exception&) {  // Gloo throws two kinds
     is_done = false;
   }
   {

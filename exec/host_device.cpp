@@ -7,6 +7,7 @@ namespace runflat::exec {
 namespace {
 
 constexpr std::align_val_t kAlignment{256};
+constexpr std::size_t kNumMarks = 4096;
 
 }  // namespace
 
@@ -38,6 +39,16 @@ void HostDevice::copy_in(void* dst, const void* src, std::int64_t bytes) {
 
 void HostDevice::copy_out(void* dst, const void* src, std::int64_t bytes) {
   copy(dst, src, bytes);
+}
+
+Mark HostDevice::mark() {
+  marks_.resize(kNumMarks);
+  marks_[static_cast<std::size_t>(num_marks_) % kNumMarks] = std::chrono::steady_clock::now();
+  return num_marks_++;
+}
+
+std::chrono::steady_clock::time_point HostDevice::time_of(Mark mark) {
+  return marks_[static_cast<std::size_t>(mark) % kNumMarks];
 }
 
 void HostDevice::gemm(const kernels::GemmArgs& args) {

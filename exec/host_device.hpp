@@ -2,6 +2,9 @@
 
 #include "exec/device.hpp"
 
+#include <chrono>
+#include <vector>
+
 namespace runflat::exec {
 
 /// Host memory and the reference operations: every call has happened when it returns.
@@ -14,6 +17,8 @@ class HostDevice : public Device {
   void copy_in(void* dst, const void* src, std::int64_t bytes) override;
   void copy_out(void* dst, const void* src, std::int64_t bytes) override;
   void synchronize() override {}
+  [[nodiscard]] Mark mark() override;
+  [[nodiscard]] std::chrono::steady_clock::time_point time_of(Mark mark) override;
 
   void gemm(const kernels::GemmArgs& args) override;
   void attention_forward(const kernels::AttentionForwardArgs& args) override;
@@ -40,6 +45,10 @@ class HostDevice : public Device {
   void squared_sum(kernels::SquaredSumArgs args) override;
   void clip_scale(const kernels::ClipScaleArgs& args) override;
   void random_normal(const kernels::RandomNormalArgs& args) override;
+
+ private:
+  std::vector<std::chrono::steady_clock::time_point> marks_;  // a ring
+  Mark num_marks_ = 0;
 };
 
 }  // namespace runflat::exec

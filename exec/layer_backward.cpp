@@ -7,7 +7,11 @@
 
 namespace runflat::exec {
 
-void LayerRunner::backward(const LayerParams& params, LayerActivations& act, void* grad) {
+void LayerRunner::backward(const LayerParams& params,
+                           LayerActivations& act,
+                           void* grad,
+                           bool is_first) {
+  is_first_ = is_first;
   LayerActivations& saved = recompute_ == Recompute::full ? again_ : act;
   if (recompute_ == Recompute::full) {
     forward_attention(params, saved, act.x.data());
@@ -56,11 +60,12 @@ void LayerRunner::backward_column(const void* dy,
                                   const ParamRef& weight,
                                   std::int64_t cols) {
   const Linear linear{device_, shape_.type, tp_.tokens().tokens(), hidden()};
-  const Ticket gathered = post_full(input, full_a_);
+  void* full = full_of(input);
+  const Ticket gathered = tp_.gather(full, hidden());
   linear.to_hidden(dy, weight.weight, full_b_.data(), cols);
   const Ticket reduced = tp_.reduce(full_b_.data(), hidden());
   tp_.join(gathered);
-  linear.weight_grad(dy, tp_.is_split() ? full_a_.data() : input, weight.grad, cols);
+  linear.weight_grad(dy, full, weight.grad, cols, is_first_);
   tp_.join(reduced);
 }
 
@@ -90,10 +95,10 @@ void LayerRunner::backward_mlp(const LayerParams& params, LayerActivations& act,
   const std::int64_t tokens = tp_.tokens().tokens();
   const Linear linear{device_, shape_.type, tokens, hidden()};
   bias_grad(grad, params.fc2_bias, tp_.local_tokens(), hidden());
-  const void* full_grad = full_of(grad, full_a_);
-  linear.from_hidden(full_grad, params.fc2_weight.weight, dactivation_.data(), shape_.ffn);
+  from_hidden(grad, params.fc2_weight, dactivation_.data(), shape_.ffn);
+  const void* full_grad = tp_.is_split() ? full_a_.data() : grad;
   activation_grad(params, act);  // act.fc1 becomes its gradient
-  linear.weight_grad(activation_.data(), full_grad, params.fc2_weight.grad, shape_.ffn);
+  linear.weight_grad(activation_.data(), full_grad, params.fc2_weight.grad, shape_.ffn, is_first_);
   bias_grad(act.fc1.data(), params.fc1_bias, tokens, shape_.fc1_cols());
   backward_column(act.fc1.data(), act.mlp_norm.data(), params.fc1_weight, shape_.fc1_cols());
   norm_grad(tp_.own_part(full_b_.data(), hidden()),
@@ -113,10 +118,10 @@ void LayerRunner::backward_attention(const LayerParams& params,
   const Linear linear{device_, shape_.type, tokens, hidden()};
   const ParamRef proj = used_proj(params.proj_weight);
   bias_grad(grad, params.proj_bias, tp_.local_tokens(), hidden());
-  const void* full_grad = full_of(grad, full_a_);
   void* dcontext = qkv_.data();  // until the merge
-  linear.from_hidden(full_grad, proj.weight, dcontext, shape_.query_cols());
-  linear.weight_grad(context(act).data(), full_grad, proj.grad, shape_.query_cols());
+  from_hidden(grad, proj, dcontext, shape_.query_cols());
+  const void* full_grad = tp_.is_split() ? full_a_.data() : grad;
+  linear.weight_grad(context(act).data(), full_grad, proj.grad, shape_.query_cols(), is_first_);
   device_.attention_backward({.shape = attention_shape(),
                               .q = act.q.data(),
                               .k = act.k.data(),

@@ -25,7 +25,8 @@ void Linear::to_hidden(const void* x, const void* weight, void* y, std::int64_t 
                .c_type = type});
 }
 
-void Linear::weight_grad(const void* a, const void* b, void* dweight, std::int64_t cols) const {
+void Linear::weight_grad(
+    const void* a, const void* b, void* dweight, std::int64_t cols, bool is_first) const {
   device.gemm({.a = a,
                .b = b,
                .c = dweight,
@@ -33,7 +34,7 @@ void Linear::weight_grad(const void* a, const void* b, void* dweight, std::int64
                .n = hidden,
                .k = rows,
                .transpose_a = true,
-               .beta = 1.0,
+               .beta = is_first ? 0.0 : 1.0,
                .type = type,
                .c_type = kernels::accumulate_type(type)});
 }

@@ -18,8 +18,10 @@ struct Linear {
   void from_hidden(const void* x, const void* weight, void* y, std::int64_t cols) const;
   /// y [rows, h] = x [rows, cols] w.
   void to_hidden(const void* x, const void* weight, void* y, std::int64_t cols) const;
-  /// dw [cols, h] += a [rows, cols]^T b [rows, h], in the accumulate type.
-  void weight_grad(const void* a, const void* b, void* dweight, std::int64_t cols) const;
+  /// dw [cols, h] = a [rows, cols]^T b [rows, h], in the accumulate type; added to what is there
+  /// unless it is the first microbatch.
+  void weight_grad(
+      const void* a, const void* b, void* dweight, std::int64_t cols, bool is_first) const;
 };
 
 }  // namespace runflat::exec

@@ -150,13 +150,14 @@ void ModelChunk::run_layers(ChunkActivations& act) {
   }
 }
 
-void ModelChunk::forward(const Microbatch& batch, ChunkActivations& act) {
+void ModelChunk::forward(const Microbatch& batch, ChunkActivations& act, bool is_first) {
   if (has_embedding_) {
     embed(batch, input(act));
   }
   run_layers(act);
   if (has_head_) {
-    head(batch, act, true);
+    void* input = head(batch, act);
+    head_gradients(act, input, is_first);
   }
 }
 
@@ -166,11 +167,11 @@ void ModelChunk::evaluate(const Microbatch& batch, ChunkActivations& act) {
   }
   run_layers(act);
   if (has_head_) {
-    head(batch, act, false);
+    static_cast<void>(head(batch, act));
   }
 }
 
-void ModelChunk::head(const Microbatch& batch, ChunkActivations& act, bool with_gradients) {
+void* ModelChunk::head(const Microbatch& batch, ChunkActivations& act) {
   const std::int64_t tokens = tp_.tokens().tokens();
   const DataType type = state_.type();
   device_.norm_forward({.x = act.out.data(),
@@ -217,15 +218,13 @@ void ModelChunk::head(const Microbatch& batch, ChunkActivations& act, bool with_
                                   .rows = tokens,
                                   .cols = output_rows_,
                                   .type = type});
-  if (with_gradients) {
-    head_gradients(act, input);
-  }
+  return input;
 }
 
-void ModelChunk::head_gradients(ChunkActivations& act, void* input) {
+void ModelChunk::head_gradients(ChunkActivations& act, void* input, bool is_first) {
   const Linear linear{device_, state_.type(), tp_.tokens().tokens(), hidden_};
   // The gathered input must outlive the product that makes the weight's gradient.
-  linear.weight_grad(logits_.data(), input, output_.grad, output_rows_);
+  linear.weight_grad(logits_.data(), input, output_.grad, output_rows_, is_first);
   void* dfull = full_normed_.data();
   linear.to_hidden(logits_.data(), output_.weight, dfull, output_rows_);
   tp_.join(tp_.reduce(dfull, hidden_));
@@ -254,9 +253,10 @@ std::size_t ModelChunk::first_param_of_layer(std::size_t layer) const {
 
 void ModelChunk::backward(const Microbatch& batch,
                           ChunkActivations& act,
+                          bool is_first,
                           const std::function<void(std::size_t)>& params_ready) {
   for (std::size_t layer = params_.size(); layer-- > 0;) {
-    layers_.backward(params_[layer], act.layers[layer], act.grad.data());
+    layers_.backward(params_[layer], act.layers[layer], act.grad.data(), is_first);
     params_ready(first_param_of_layer(layer));
   }
   if (has_embedding_) {

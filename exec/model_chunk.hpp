@@ -41,11 +41,13 @@ class ModelChunk {
   /// Where the chunk's input goes that comes from the previous stage.
   [[nodiscard]] void* input(ChunkActivations& act) const;
 
-  void forward(const Microbatch& batch, ChunkActivations& act);
+  /// `is_first`: microbatch of the step; gradients of weights are then not added to.
+  void forward(const Microbatch& batch, ChunkActivations& act, bool is_first);
   /// `params_ready(i)`: the gradients of all parameters from the i-th on are complete, as far as
   /// this microbatch goes.
   void backward(const Microbatch& batch,
                 ChunkActivations& act,
+                bool is_first,
                 const std::function<void(std::size_t)>& params_ready);
   /// Loss alone, without gradients.
   void evaluate(const Microbatch& batch, ChunkActivations& act);
@@ -54,8 +56,9 @@ class ModelChunk {
   void embed(const Microbatch& batch, void* out);
   void embed_backward(const Microbatch& batch, void* grad);
   void run_layers(ChunkActivations& act);
-  void head(const Microbatch& batch, ChunkActivations& act, bool with_gradients);
-  void head_gradients(ChunkActivations& act, void* input);
+  /// The losses, and where `logits_` then holds their gradients, the head's input.
+  void* head(const Microbatch& batch, ChunkActivations& act);
+  void head_gradients(ChunkActivations& act, void* input, bool is_first);
   [[nodiscard]] std::size_t first_param_of_layer(std::size_t layer) const;
 
   Device& device_;

@@ -164,8 +164,16 @@ void StageState::initialise(std::uint64_t seed) {
 }
 
 void StageState::zero_grads() {
-  for (const Bucket& bucket : buckets_) {
-    device_.zero(bucket.grads.data(), bucket.grads.bytes());
+  const std::int64_t size = kernels::size_of(accumulate_type());
+  for (std::size_t i = 0; i < params_.size(); ++i) {
+    const ParamSlot& slot = layout_.slots[i];
+    // The product that makes a linear layer's gradient writes all of it, unless ranks share it.
+    const bool is_linear = params_[i].decays() && params_[i].spec.place != ParamPlace::embedding;
+    const bool is_shared = params_[i].is_divided() && place_.tp_size > params_[i].num_units();
+    if (!is_linear || is_shared) {
+      const Bucket& bucket = buckets_[slot.bucket];
+      device_.zero(bucket.grads.at(slot.compute_offset * size), slot.num_compute * size);
+    }
   }
 }
 

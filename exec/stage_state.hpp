@@ -84,6 +84,7 @@ class StageState {
 
   /// Draws all weights this rank holds: they depend on (seed, parameter, element) alone.
   void initialise(std::uint64_t seed);
+  /// Before a step: the gradients that its first microbatch adds to.
   void zero_grads();
   /// Makes the weights of its own slices from their masters, where these are not the weights.
   void cast_masters();

@@ -43,18 +43,13 @@ void StepRecorder::begin_step() {
   on_mp_.clear();
 }
 
-void StepRecorder::add_compute(const ScheduleOp& op,
-                               Clock::time_point begin,
-                               Clock::time_point end) {
-  if (!is_on_) {
-    return;
-  }
-  compute_.push_back({.stream = Stream::compute,
-                      .name = std::string(name_of(op.kind)),
-                      .begin = begin - begin_,
-                      .end = end - begin_,
-                      .microbatch = op.microbatch,
-                      .vp_stage = op.vp_stage});
+void StepRecorder::add_compute(const ScheduleOp& op, Mark begin, Mark end) {
+  compute_.push_back({.span = {.stream = Stream::compute,
+                               .name = std::string(name_of(op.kind)),
+                               .microbatch = op.microbatch,
+                               .vp_stage = op.vp_stage},
+                      .begin = begin,
+                      .end = end});
 }
 
 void StepRecorder::add_sync(std::int32_t vp_stage, const SyncOperation& operation) {
@@ -103,11 +98,13 @@ void StepRecorder::add_operations(Timeline& timeline,
   }
 }
 
-Timeline StepRecorder::take_timeline(Rank rank, JobGroups& groups) {
+Timeline StepRecorder::take_timeline(Rank rank, Device& device, JobGroups& groups) {
   Timeline timeline;
-  for (Span& span : compute_) {
-    span.rank = rank;
-    timeline.add(std::move(span));
+  for (Marked& op : compute_) {
+    op.span.rank = rank;
+    op.span.begin = device.time_of(op.begin) - begin_;
+    op.span.end = device.time_of(op.end) - begin_;
+    timeline.add(std::move(op.span));
   }
   add_operations(timeline, on_tp_, groups.tp.get(), rank);
   add_operations(timeline, on_dp_, groups.dp.get(), rank);

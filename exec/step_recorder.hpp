@@ -3,6 +3,7 @@
 #include "core/schedule.hpp"
 #include "core/timeline.hpp"
 #include "exec/communicator.hpp"
+#include "exec/device.hpp"
 #include "exec/grad_sync.hpp"
 #include "exec/job_groups.hpp"
 
@@ -20,12 +21,13 @@ class StepRecorder {
 
   void begin_step();
   /// A span on the compute stream.
-  void add_compute(const ScheduleOp& op, Clock::time_point begin, Clock::time_point end);
+  void add_compute(const ScheduleOp& op, Mark begin, Mark end);
   /// An operation of a communicator that is still to come to an end.
   void add_sync(std::int32_t vp_stage, const SyncOperation& operation);
   void add_message(const ScheduleOp& op, Ticket ticket, std::int64_t bytes);
 
-  [[nodiscard]] Timeline take_timeline(Rank rank, JobGroups& groups);
+  /// After the device has been synchronised.
+  [[nodiscard]] Timeline take_timeline(Rank rank, Device& device, JobGroups& groups);
 
  private:
   struct Named {
@@ -39,7 +41,12 @@ class StepRecorder {
 
   bool is_on_ = false;
   Clock::time_point begin_;
-  std::vector<Span> compute_;
+  struct Marked {
+    Span span;
+    Mark begin = 0;
+    Mark end = 0;
+  };
+  std::vector<Marked> compute_;
   std::vector<Named> on_tp_;
   std::vector<Named> on_dp_;
   std::vector<Named> on_mp_;

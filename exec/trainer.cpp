@@ -240,7 +240,7 @@ void Trainer::free_slot(const ScheduleOp& op) {
 
 void Trainer::run_forward(const ScheduleOp& op) {
   chunks_[static_cast<std::size_t>(op.vp_stage)].model->forward(
-      microbatches_[static_cast<std::size_t>(op.microbatch)], slot_of(op).act);
+      microbatches_[static_cast<std::size_t>(op.microbatch)], slot_of(op).act, op.microbatch == 0);
 }
 
 void Trainer::run_backward(const ScheduleOp& op) {
@@ -248,6 +248,7 @@ void Trainer::run_backward(const ScheduleOp& op) {
   const bool is_last = op.microbatch + 1 == schedule_.shape().num_microbatches;
   chunk.model->backward(microbatches_[static_cast<std::size_t>(op.microbatch)],
                         slot_of(op).act,
+                        op.microbatch == 0,
                         [&](std::size_t first_param) {
                           if (is_last) {
                             chunk.sync->params_ready(first_param);
@@ -293,7 +294,7 @@ void Trainer::exchange(std::span<const ScheduleOp> group) {
 }
 
 void Trainer::run(const ScheduleOp& op) {
-  const Clock::time_point begin = Clock::now();
+  const Mark begin = recorder_.is_on() ? device_.mark() : 0;
   switch (op.kind) {
     case OpKind::forward:
       run_forward(op);
@@ -312,7 +313,9 @@ void Trainer::run(const ScheduleOp& op) {
     case OpKind::recv_gradient:
       return;
   }
-  recorder_.add_compute(op, begin, Clock::now());
+  if (recorder_.is_on()) {
+    recorder_.add_compute(op, begin, device_.mark());
+  }
 }
 
 double Trainer::local_loss() {

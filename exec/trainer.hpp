@@ -85,7 +85,9 @@ class Trainer {
   /// From now on, notes what happens when; take_timeline() gives the spans of the last step, with
   /// times from its start.
   void record() { recorder_.start(groups_); }
-  [[nodiscard]] Timeline take_timeline() { return recorder_.take_timeline(rank_, groups_); }
+  [[nodiscard]] Timeline take_timeline() {
+    return recorder_.take_timeline(rank_, device_, groups_);
+  }
 
  private:
   /// A microbatch between its arrival on a virtual stage and the end of its backward pass there.

@@ -230,8 +230,11 @@ def what_if(
 def price_plan(plan: Plan, *, release: str) -> tuple[str, str]:
     """The plan's step as JSON, and its simulated timeline as a Chrome trace."""
 
-def validate_steps(table: Path, *, by: Sequence[str]) -> str:
+def validate_steps(tables: Sequence[Path], *, by: Sequence[str]) -> str:
     """Predicted against measured steps, as JSON."""
+
+def cross_validate_steps(tables: Sequence[Path], *, by: Sequence[str], leave_out: str) -> str:
+    """Errors of steps that the parameters were not fitted to, as JSON."""
 
 def calibrate(measured: Path) -> str:
     """The text of a parameter file fitted to microbenchmarks."""

@@ -3,7 +3,6 @@
 #include "core/error.hpp"
 #include "tests/catch.hpp"
 
-#include <atomic>
 #include <stdexcept>
 #include <vector>
 
@@ -36,25 +35,6 @@ TEST_CASE("a rank that is gone is lost to the others, at once and for good",
     CHECK(second[rank] == SyncStatus::peer_lost);
   }
   CHECK(std::chrono::steady_clock::now() - start < 30s);
-}
-
-TEST_CASE("a deadline that passes is a timeout for one and a lost peer for the rest",
-          "[exec][communicator]") {
-  std::vector<SyncStatus> status(2, SyncStatus::done);
-  std::atomic<bool> has_timed_out = false;
-  spawn(2, [&](ThreadRank& self) {
-    Communicator& group = self.world;
-    if (group.rank() == 1) {
-      has_timed_out.wait(false);
-    }
-    group.barrier();
-    const auto me = static_cast<std::size_t>(group.rank());
-    status[me] = group.wait(deadline_in(group.rank() == 0 ? 10ms : 60000ms));
-    has_timed_out = true;
-    has_timed_out.notify_all();
-  });
-  CHECK(status[0] == SyncStatus::timed_out);
-  CHECK(status[1] == SyncStatus::peer_lost);
 }
 
 TEST_CASE("spawn rethrows what a rank has thrown", "[exec][communicator]") {

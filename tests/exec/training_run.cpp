@@ -16,10 +16,10 @@ using namespace runflat::exec;
 /// Collects what ranks hold of every parameter and notices where they differ.
 class Owners {
  public:
-  void add(StageState& state) {
+  void add(Device& device, StageState& state) {
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < state.params().size(); ++i) {
-      add(state, i);
+      add(device, state, i);
     }
   }
 
@@ -31,16 +31,18 @@ class Owners {
   }
 
  private:
-  void add(StageState& state, std::size_t index) {
+  void add(Device& device, StageState& state, std::size_t index) {
     const StageParam& param = state.params()[index];
     const ParamRef ref = state.find(param.name);
     const auto num_elements = static_cast<std::size_t>(param.spec.num_elements());
     auto& all = weights_[param.source_name];
     all.resize(num_elements, kUnknown);
+    std::vector<std::byte> held(static_cast<std::size_t>(ref.num * kernels::size_of(state.type())));
+    device.copy_out(held.data(), ref.weight, static_cast<std::int64_t>(held.size()));
     const auto value_at = [&](std::int64_t i) {
       return state.type() == DataType::bf16
-                 ? static_cast<double>(static_cast<const kernels::BFloat16*>(ref.weight)[i])
-                 : static_cast<double>(static_cast<const float*>(ref.weight)[i]);
+                 ? static_cast<double>(reinterpret_cast<const kernels::BFloat16*>(held.data())[i])
+                 : static_cast<double>(reinterpret_cast<const float*>(held.data())[i]);
     };
     std::int64_t next = 0;
     for (const ElementRange& range : state.layout().slots[index].compute) {
@@ -132,20 +134,29 @@ exec::TrainerConfig config_of(const LayoutCase& layout) {
   return config;
 }
 
-TrainingRun train(const Plan& plan, const exec::TrainerConfig& config, std::int64_t num_steps) {
+void run_on_host(std::int64_t world_size, const RankBody& body) {
+  spawn(world_size, [&](ThreadRank& thread) {
+    HostDevice device;
+    body(device, thread.transport);
+  });
+}
+
+TrainingRun train(const Plan& plan,
+                  const exec::TrainerConfig& config,
+                  std::int64_t num_steps,
+                  const RunRanks& run_ranks) {
   TrainingRun run;
   run.timelines.resize(static_cast<std::size_t>(plan.layout.num_ranks()));
   Owners owners;
-  spawn(plan.cluster.num_gpus(), [&](ThreadRank& thread) {
-    if (!plan.layout.rank_of(GpuId(thread.transport.process()))) {
+  run_ranks(plan.cluster.num_gpus(), [&](Device& device, Transport& transport) {
+    if (!plan.layout.rank_of(GpuId(transport.process()))) {
       return;
     }
-    HostDevice device;
     const MockDataset data({.seq_length = plan.model.seq_length,
                             .num_samples = 1 << 20,
                             .vocab_size = plan.model.padded_vocab_size,
                             .seed = 7});
-    Trainer trainer(device, thread.transport, plan, config);
+    Trainer trainer(device, transport, plan, config);
     Communicator* world = trainer.groups().world.get();
     const auto meet = [&] {
       if (world != nullptr) {
@@ -167,7 +178,7 @@ TrainingRun train(const Plan& plan, const exec::TrainerConfig& config, std::int6
       }
       meet();
       for (const auto& state : trainer.stages()) {
-        owners.add(*state);
+        owners.add(device, *state);
       }
       meet();
     }

@@ -4,6 +4,7 @@
 #include "exec/trainer.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -47,9 +48,17 @@ struct TrainingRun {
   std::vector<Timeline> timelines;  ///< by rank, of the last step
 };
 
-/// Trains on mock data with one thread per rank.
+/// Runs a function for every process of a world, each with a device and a transport.
+using RankBody = std::function<void(exec::Device&, exec::Transport&)>;
+using RunRanks = std::function<void(std::int64_t world_size, const RankBody&)>;
+
+/// In threads, on the host.
+void run_on_host(std::int64_t world_size, const RankBody& body);
+
+/// Trains on mock data.
 [[nodiscard]] TrainingRun train(const Plan& plan,
                                 const exec::TrainerConfig& config,
-                                std::int64_t num_steps);
+                                std::int64_t num_steps,
+                                const RunRanks& run_ranks = run_on_host);
 
 }  // namespace runflat::tests

@@ -1,0 +1,32 @@
+#pragma once
+
+#include "exec/device.hpp"
+#include "exec/store.hpp"
+#include "exec/transport.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+namespace runflat::exec {
+
+/// What was asked for is not there: the text is one line and names what is missing.
+class Unavailable : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// GPU `index` of this host. Unavailable without a GPU, or in a build without CUDA.
+[[nodiscard]] std::unique_ptr<Device> make_cuda_device(int index);
+
+/// NCCL between the processes of a job, each with the GPU of its own that `device` is. Processes
+/// meet in the store, which outlives the transport. Unavailable in a build without NCCL.
+[[nodiscard]] std::unique_ptr<Transport> make_nccl_transport(Device& device,
+                                                             Store& store,
+                                                             std::int64_t process);
+
+/// Versions of the driver and the libraries of the GPU backend, at run time; empty without them.
+[[nodiscard]] std::string gpu_versions();
+
+}  // namespace runflat::exec

@@ -1,0 +1,114 @@
+#include "core/error.hpp"
+#include "exec/make_device.hpp"
+#include "exec/nccl_communicator.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <string_view>
+#include <thread>
+
+namespace runflat::exec {
+namespace {
+
+class NcclTransport : public Transport {
+ public:
+  NcclTransport(CudaDevice& device, Store& store, std::int64_t process)
+      : device_(device), store_(store), process_(process) {}
+
+  [[nodiscard]] std::int64_t process() const override { return process_; }
+
+  [[nodiscard]] std::unique_ptr<Communicator> make_group(const GroupSpec& group,
+                                                         Deadline deadline) override {
+    const auto me = std::find(group.members.begin(), group.members.end(), process_);
+    require(me != group.members.end(), "a process makes the groups that it is in");
+    const auto rank = static_cast<int>(me - group.members.begin());
+    ncclUniqueId id;
+    if (!agree_on_id(group.name, rank == 0, id, deadline)) {
+      return nullptr;
+    }
+    ncclConfig_t config = nccl_config();
+    ncclComm_t comm = nullptr;
+    ncclResult_t result =
+        ncclCommInitRankConfig(&comm, static_cast<int>(group.members.size()), id, rank, &config);
+    while (result == ncclInProgress && Clock::now() <= deadline) {
+      std::this_thread::yield();
+      if (ncclCommGetAsyncError(comm, &result) != ncclSuccess) {
+        result = ncclInternalError;
+      }
+    }
+    if (result != ncclSuccess) {
+      if (comm != nullptr) {
+        static_cast<void>(ncclCommAbort(comm));
+      }
+      return nullptr;
+    }
+    auto made = std::make_unique<NcclCommunicator>(device_, comm, group.timeout);
+    return warm_up(*made, deadline) ? std::move(made) : nullptr;
+  }
+
+ private:
+  bool agree_on_id(const std::string& name, bool is_root, ncclUniqueId& id, Deadline deadline) {
+    const std::string key = "nccl/" + name;
+    if (is_root) {
+      const ncclResult_t result = ncclGetUniqueId(&id);
+      if (result != ncclSuccess) {
+        throw NcclError(fmt::format("ncclGetUniqueId: {}", ncclGetErrorString(result)));
+      }
+      store_.set(key, std::string_view(id.internal, sizeof(id.internal)));
+      return true;
+    }
+    const std::optional<std::string> value = store_.wait(key, deadline);
+    if (!value || value->size() != sizeof(id.internal)) {
+      return false;
+    }
+    std::copy(value->begin(), value->end(), id.internal);
+    return true;
+  }
+
+  /// Connects every pair now: connections that are made within a step can block each other.
+  bool warm_up(Communicator& group, Deadline deadline) {
+    const Buffer bytes = device_.allocate(2 * group.size());
+    std::vector<Send> sends;
+    std::vector<Receive> receives;
+    for (std::int64_t peer = 0; peer < group.size(); ++peer) {
+      if (peer != group.rank()) {
+        sends.push_back({peer, bytes.at(peer), 1});
+        receives.push_back({peer, bytes.at(group.size() + peer), 1});
+      }
+    }
+    group.exchange(sends, receives);
+    group.barrier();
+    return group.wait(deadline) == SyncStatus::done;
+  }
+
+  CudaDevice& device_;
+  Store& store_;
+  std::int64_t process_;
+};
+
+}  // namespace
+
+std::unique_ptr<Transport> make_nccl_transport(Device& device, Store& store, std::int64_t process) {
+  return std::make_unique<NcclTransport>(dynamic_cast<CudaDevice&>(device), store, process);
+}
+
+std::string gpu_versions() {
+  int driver = 0;
+  int runtime = 0;
+  int nccl = 0;
+  static_cast<void>(cudaDriverGetVersion(&driver));
+  static_cast<void>(cudaRuntimeGetVersion(&runtime));
+  static_cast<void>(ncclGetVersion(&nccl));
+  return fmt::format("driver CUDA {}.{}, CUDA runtime {}.{}, NCCL {}.{}.{} (built with {})",
+                     driver / 1000,
+                     driver % 1000 / 10,
+                     runtime / 1000,
+                     runtime % 1000 / 10,
+                     nccl / 10000,
+                     nccl % 10000 / 100,
+                     nccl % 100,
+                     NCCL_VERSION_CODE);
+}
+
+}  // namespace runflat::exec

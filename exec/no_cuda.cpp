@@ -1,0 +1,25 @@
+#include "exec/make_device.hpp"
+
+namespace runflat::exec {
+namespace {
+
+constexpr const char* kMissing =
+    "this build has no GPU backend: it was configured without CUDA, NCCL or cuDNN";
+
+}  // namespace
+
+std::unique_ptr<Device> make_cuda_device(int /*index*/) {
+  throw Unavailable(kMissing);
+}
+
+std::unique_ptr<Transport> make_nccl_transport(Device& /*device*/,
+                                               Store& /*store*/,
+                                               std::int64_t /*process*/) {
+  throw Unavailable(kMissing);
+}
+
+std::string gpu_versions() {
+  return "";
+}
+
+}  // namespace runflat::exec
