@@ -61,6 +61,12 @@ class LoopbackWorld {
     changed_.notify_all();
   }
 
+  /// A new process has this number.
+  void enter(std::int64_t process) {
+    const std::lock_guard lock(mutex_);
+    lost_.erase(process);
+  }
+
  private:
   struct Gathering {
     std::vector<std::int64_t> members;
@@ -109,7 +115,7 @@ void run_rank(LoopbackWorld& world,
               const std::function<void(ThreadRank&)>& run) {
   QueuedTransport transport(process, std::make_shared<LoopbackMaker>(world, process));
   const auto group = transport.make_group({.name = "world", .members = processes}, Deadline::max());
-  ThreadRank rank{transport, *group};
+  ThreadRank rank{transport, *group, [&] { world.leave(process); }, [&] { world.enter(process); }};
   run(rank);
 }
 

@@ -13,6 +13,11 @@ namespace runflat::exec {
 struct ThreadRank {
   Transport& transport;
   Communicator& world;  ///< all of them
+  /// Ends this life of the process: it is lost to the others in all its groups, at once. Its
+  /// communicators are gone by then.
+  std::function<void()> end_life;
+  /// A new process takes its number; its groups are made by `transport`.
+  std::function<void()> begin_life;
 };
 
 /// A rank that throws it dies, and spawn() does not rethrow it.

@@ -45,7 +45,9 @@ StepResult Trainer::evaluate(const SampleSource& data, std::int64_t first_sample
   exchange_group();
   StepResult result;
   result.lr = config_.lr.at(progress_.consumed_samples);
-  result.sums = optimizer_->sum_up(local_loss(), local_tokens());
+  if (const auto sums = optimizer_->sum_up({.loss = local_loss(), .tokens = local_tokens()})) {
+    result.sums = optimizer_->prepare(sums->decision);
+  }
   result.status = groups_.status();
   result.is_finite = std::isfinite(result.sums.loss);
   return result;
