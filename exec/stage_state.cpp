@@ -113,6 +113,16 @@ ParamRef StageState::find(std::string_view name) {
           .num = slot.num_compute};
 }
 
+bool StageState::counts(std::size_t param) const {
+  const StageParam& it = params_[param];
+  if (it.is_tied_copy) {
+    return false;
+  }
+  const ShardMaps maps = shard_maps_of(it, place_.tp_size, place_.sync_degree);
+  const std::int64_t unit = layout_.slots[param].sync.first / it.elements_per_unit();
+  return maps.sync.owner_of(unit) == place_.tp_rank;
+}
+
 void StageState::draw(std::uint64_t seed, std::size_t param) {
   const ParamSlot& slot = layout_.slots[param];
   const Bucket& bucket = buckets_[slot.bucket];
@@ -173,6 +183,23 @@ void StageState::zero_grads() {
     if (!is_linear || is_shared) {
       const Bucket& bucket = buckets_[slot.bucket];
       device_.zero(bucket.grads.at(slot.compute_offset * size), slot.num_compute * size);
+    }
+  }
+}
+
+void StageState::cast_masters() {
+  if (type() == accumulate_type()) {
+    return;
+  }
+  for (const Bucket& bucket : buckets_) {
+    const OptimizerSlice& slice = bucket.slice;
+    for (const SliceRun& run : runs_of(layout_, bucket.shape, slice.elements)) {
+      const std::int64_t at = run.sync_offset - slice.elements.first;
+      device_.cast({.src = slice.master.at(at * kernels::size_of(accumulate_type())),
+                    .dst = bucket.weights.at(run.sync_offset * kernels::size_of(type())),
+                    .num = run.elements.num,
+                    .src_type = accumulate_type(),
+                    .dst_type = type()});
     }
   }
 }
