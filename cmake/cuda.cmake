@@ -39,6 +39,33 @@ if(RUNFLAT_HAVE_CUDA)
   set_target_properties(NCCL::nccl PROPERTIES
     IMPORTED_LOCATION "${NCCL_LIBRARY}" INTERFACE_INCLUDE_DIRECTORIES "${NCCL_INCLUDE_DIR}")
   message(STATUS "runflat: GPU parts: built with CUDA ${CUDAToolkit_VERSION}")
+
+  # Attention is cuDNN's, through the headers of the wheel nvidia-cudnn-frontend in .venv.
+  set(python "${Python_EXECUTABLE}")
+  if(NOT python)
+    set(python "${PROJECT_SOURCE_DIR}/.venv/bin/python")
+  endif()
+  set(site_packages "")
+  execute_process(
+    COMMAND "${python}" -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+    OUTPUT_VARIABLE site_packages OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ENV CUDNN_HOME ${cuda_root} PATH_SUFFIXES include)
+  find_library(CUDNN_LIBRARY cudnn HINTS ENV CUDNN_HOME ${cuda_root} PATH_SUFFIXES lib lib64)
+  find_path(CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h HINTS "${site_packages}/include")
+  set(RUNFLAT_HAVE_CUDNN OFF)
+  if(NOT CUDNN_INCLUDE_DIR OR NOT CUDNN_LIBRARY)
+    message(STATUS "runflat: attention: own kernels (cuDNN not found; set CUDNN_HOME)")
+  elseif(NOT CUDNN_FRONTEND_INCLUDE_DIR)
+    message(STATUS "runflat: attention: own kernels (no nvidia-cudnn-frontend in .venv)")
+  else()
+    set(RUNFLAT_HAVE_CUDNN ON)
+    add_library(CUDNN::cudnn UNKNOWN IMPORTED GLOBAL)
+    set_target_properties(CUDNN::cudnn PROPERTIES
+      IMPORTED_LOCATION "${CUDNN_LIBRARY}"
+      INTERFACE_INCLUDE_DIRECTORIES "${CUDNN_INCLUDE_DIR};${CUDNN_FRONTEND_INCLUDE_DIR}"
+      INTERFACE_COMPILE_DEFINITIONS CUDNN_FRONTEND_SKIP_JSON_LIB)
+    message(STATUS "runflat: attention: cuDNN")
+  endif()
 else()
   message(STATUS "runflat: GPU parts: left out (${reason})")
 endif()

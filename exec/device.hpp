@@ -44,6 +44,7 @@ class Buffer {
   }
   ~Buffer();
 
+  [[nodiscard]] Device& device() const { return *device_; }
   [[nodiscard]] void* data() const { return data_; }
   [[nodiscard]] std::int64_t bytes() const { return bytes_; }
   /// The address `bytes` after the start.

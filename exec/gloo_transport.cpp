@@ -6,14 +6,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <gloo/common/error.h>
+#include <exception>
 #include <gloo/transport/address.h>
 #include <gloo/transport/pair.h>
 #include <gloo/transport/tcp/device.h>
 #include <iterator>
+#include <netdb.h>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -30,35 +33,39 @@ class GlooMaker : public GroupMaker {
   [[nodiscard]] std::unique_ptr<BlockingGroup> make(const GroupSpec& group,
                                                     Deadline deadline) override {
     const auto place = std::find(group.members.begin(), group.members.end(), spec_.process);
-    const auto rank = static_cast<int>(place - group.members.begin());
     const std::string prefix = "gloo/" + group.name + "/";
+    const std::string mine = prefix + std::to_string(place - group.members.begin());
+    std::unique_ptr<BlockingGroup> made;
     try {
-      const Context context = device_->createContext(rank, static_cast<int>(group.members.size()));
+      const Context context = device_->createContext(
+          static_cast<int>(place - group.members.begin()), static_cast<int>(group.members.size()));
       context->setTimeout(std::chrono::ceil<std::chrono::milliseconds>(std::clamp<Clock::duration>(
           deadline - Clock::now(), std::chrono::milliseconds(1), std::chrono::hours(100))));
-      publish(*context, prefix);
-      if (!connect(*context, prefix, deadline)) {
-        return nullptr;
+      spec_.store->set(mine, make_pairs(*context));
+      if (connect(*context, prefix, deadline)) {
+        made = std::make_unique<GlooGroup>(context);
+        // Afterwards all have read all addresses.
+        made = made->barrier(deadline) == SyncStatus::done ? std::move(made) : nullptr;
       }
-      auto made = std::make_unique<GlooGroup>(context);
-      const SyncStatus status = made->barrier(deadline);
-      spec_.store->remove(prefix + std::to_string(rank));  // all have read it
-      return status == SyncStatus::done ? std::move(made) : nullptr;
-    } catch (const gloo::Exception&) {
-      return nullptr;
+    } catch (const StoreError&) {
+      throw;
+    } catch (const std::exception&) {  // Gloo throws two kinds
+      made = nullptr;
     }
+    spec_.store->remove(mine);
+    return made;
   }
 
  private:
-  /// Makes this end of all connections; stores the addresses, by peer.
-  void publish(gloo::transport::Context& context, const std::string& prefix) const {
+  /// Makes this end of all connections and gives their addresses, by peer.
+  static std::string make_pairs(gloo::transport::Context& context) {
     std::string addresses;
     for (int peer = 0; peer < context.size; ++peer) {
       const std::vector<char> bytes =
           peer == context.rank ? std::vector<char>{} : context.createPair(peer)->address().bytes();
       addresses.append(bytes.begin(), bytes.end());
     }
-    spec_.store->set(prefix + std::to_string(context.rank), addresses);
+    return addresses;
   }
 
   bool connect(gloo::transport::Context& context,
@@ -85,14 +92,44 @@ class GlooMaker : public GroupMaker {
   std::shared_ptr<gloo::transport::Device> device_;
 };
 
+/// Gloo does not survive a name that is not known and leaks one that it cannot listen on.
+bool is_of_this_host(const std::string& host) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) {
+    return false;
+  }
+  bool is_here = false;
+  for (const addrinfo* one = found; one != nullptr && !is_here; one = one->ai_next) {
+    const int descriptor = ::socket(one->ai_family, one->ai_socktype, one->ai_protocol);
+    is_here = descriptor >= 0 && ::bind(descriptor, one->ai_addr, one->ai_addrlen) == 0;
+    if (descriptor >= 0) {
+      ::close(descriptor);
+    }
+  }
+  ::freeaddrinfo(found);
+  return is_here;
+}
+
+/// Null when it cannot listen there.
+std::shared_ptr<gloo::transport::Device> make_device(const std::string& host) {
+  if (!is_of_this_host(host)) {
+    return nullptr;
+  }
+  try {
+    return gloo::transport::tcp::CreateDevice(gloo::transport::tcp::attr(host.c_str()));
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Transport> make_gloo_transport(const GlooSpec& spec) {
   ignore_sigpipe();
-  std::shared_ptr<gloo::transport::Device> device;
-  try {
-    device = gloo::transport::tcp::CreateDevice(gloo::transport::tcp::attr(spec.host.c_str()));
-  } catch (const std::exception&) {
+  const auto device = make_device(spec.host);
+  if (!device) {
     throw std::runtime_error("gloo: not a name or address of this host: " + spec.host);
   }
   return std::make_unique<QueuedTransport>(spec.process, std::make_shared<GlooMaker>(spec, device));

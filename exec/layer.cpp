@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/shard_map.hpp"
+#include "exec/host_values.hpp"
 #include "exec/linear.hpp"
 
 #include <cmath>
@@ -74,6 +75,7 @@ LayerRunner::LayerRunner(Device& device,
   const std::int64_t tokens = tp.tokens().tokens();
   full_a_ = make(tokens * hidden());
   full_b_ = make(tokens * hidden());
+  staging_ = make(tp.is_split() ? (tp.size() - 1) * tp.local_tokens() * hidden() : 0);
   qkv_ = make(tokens * shape.qkv_cols());
   dq_ = make(tokens * shape.query_cols());
   dk_ = make(tokens * shape.kv_cols());
@@ -138,16 +140,8 @@ void LayerRunner::set_rotary(double base) {
     }
   }
   const auto upload = [&](const std::vector<double>& values) {
-    const auto num = static_cast<std::int64_t>(values.size());
-    Buffer exact = device_.allocate(num * kernels::size_of(DataType::fp64));
-    Buffer table = make_statistics(num);
-    device_.copy_in(exact.data(), values.data(), exact.bytes());
-    device_.cast({.src = exact.data(),
-                  .dst = table.data(),
-                  .num = num,
-                  .src_type = DataType::fp64,
-                  .dst_type = kernels::accumulate_type(shape_.type)});
-    device_.synchronize();
+    Buffer table = make_statistics(static_cast<std::int64_t>(values.size()));
+    write_values(device_, table.data(), values, kernels::accumulate_type(shape_.type));
     return table;
   };
   cos_ = upload(cosines);
@@ -160,6 +154,14 @@ Buffer& LayerRunner::context(LayerActivations& act) {
 
 Buffer& LayerRunner::lse(LayerActivations& act) {
   return recompute_ == Recompute::selective ? lse_ : act.lse;
+}
+
+void* LayerRunner::at(void* data, std::int64_t offset) const {
+  return static_cast<std::byte*>(data) + offset * kernels::size_of(shape_.type);
+}
+
+const void* LayerRunner::at(const void* data, std::int64_t offset) const {
+  return static_cast<const std::byte*>(data) + offset * kernels::size_of(shape_.type);
 }
 
 kernels::QkvSplitArgs LayerRunner::split_args(void* q, void* k, void* v) const {
@@ -192,26 +194,37 @@ kernels::AttentionShape LayerRunner::attention_shape() const {
 
 ParamRef LayerRunner::used_proj(const ParamRef& weight) const {
   const std::int64_t first = shape_.first_head * shape_.head_size() * hidden();
-  const auto shifted = [first](void* data, DataType type) {
-    return static_cast<void*>(static_cast<std::byte*>(data) + first * kernels::size_of(type));
-  };
-  return {.weight = shifted(weight.weight, shape_.type),
-          .grad = shifted(weight.grad, kernels::accumulate_type(shape_.type)),
+  return {.weight = at(weight.weight, first),
+          .grad = static_cast<std::byte*>(weight.grad) +
+                  first * kernels::size_of(kernels::accumulate_type(shape_.type)),
           .num = shape_.query_cols() * hidden()};
 }
 
-Ticket LayerRunner::post_full(void* own, Buffer& full) {
-  if (tp_.is_split()) {
-    device_.copy(tp_.own_part(full.data(), hidden()),
-                 own,
-                 tp_.local_tokens() * hidden() * kernels::size_of(shape_.type));
+void* LayerRunner::full_of(void* own) {
+  if (!tp_.is_split()) {
+    return own;
   }
-  return tp_.gather(full.data(), hidden());
+  device_.copy(tp_.own_part(full_a_.data(), hidden()),
+               own,
+               tp_.local_tokens() * hidden() * kernels::size_of(shape_.type));
+  return full_a_.data();
 }
 
-void* LayerRunner::full_of(void* own, Buffer& full) {
-  tp_.join(post_full(own, full));
-  return tp_.is_split() ? full.data() : own;
+void LayerRunner::from_hidden(void* own, const ParamRef& weight, void* y, std::int64_t cols) {
+  void* full = full_of(own);
+  tp_.gather_while(full, hidden(), [&](std::int64_t first, std::int64_t num) {
+    const Linear linear{device_, shape_.type, num, hidden()};
+    linear.from_hidden(at(full, first * hidden()), weight.weight, at(y, first * cols), cols);
+  });
+}
+
+void LayerRunner::to_hidden(const void* x, const ParamRef& weight, std::int64_t cols) {
+  const auto multiply = [&](std::int64_t first, std::int64_t num) {
+    const Linear linear{device_, shape_.type, num, hidden()};
+    linear.to_hidden(
+        at(x, first * cols), weight.weight, at(full_b_.data(), first * hidden()), cols);
+  };
+  tp_.reduce_while(device_, full_b_.data(), staging_.data(), hidden(), multiply);
 }
 
 void LayerRunner::norm(const void* x,
@@ -241,15 +254,13 @@ void LayerRunner::forward(const LayerParams& params, LayerActivations& act, void
 
 void LayerRunner::forward_attention(const LayerParams& params, LayerActivations& act, void* x) {
   const std::int64_t local = tp_.local_tokens();
-  const Linear linear{device_, shape_.type, tp_.tokens().tokens(), hidden()};
   norm(x,
        params.input_norm_gain,
        params.input_norm_bias,
        act.input_norm,
        act.input_mean,
        act.input_rstd);
-  const void* input = full_of(act.input_norm.data(), full_a_);
-  linear.from_hidden(input, params.qkv_weight.weight, qkv_.data(), shape_.qkv_cols());
+  from_hidden(act.input_norm.data(), params.qkv_weight, qkv_.data(), shape_.qkv_cols());
   if (params.qkv_bias) {
     device_.add_bias({.y = qkv_.data(),
                       .bias = params.qkv_bias.weight,
@@ -259,11 +270,7 @@ void LayerRunner::forward_attention(const LayerParams& params, LayerActivations&
   }
   device_.qkv_split(split_args(act.q.data(), act.k.data(), act.v.data()));
   core_attention(act);
-  linear.to_hidden(context(act).data(),
-                   used_proj(params.proj_weight).weight,
-                   full_b_.data(),
-                   shape_.query_cols());
-  tp_.join(tp_.reduce(full_b_.data(), hidden()));
+  to_hidden(context(act).data(), used_proj(params.proj_weight), shape_.query_cols());
   void* own = tp_.own_part(full_b_.data(), hidden());
   if (params.proj_bias) {
     device_.add_bias({.y = own,
@@ -296,9 +303,7 @@ void LayerRunner::core_attention(LayerActivations& act) {
 }
 
 void LayerRunner::forward_fc1(const LayerParams& params, LayerActivations& act) {
-  const Linear linear{device_, shape_.type, tp_.tokens().tokens(), hidden()};
-  const void* input = full_of(act.mlp_norm.data(), full_a_);
-  linear.from_hidden(input, params.fc1_weight.weight, act.fc1.data(), shape_.fc1_cols());
+  from_hidden(act.mlp_norm.data(), params.fc1_weight, act.fc1.data(), shape_.fc1_cols());
 }
 
 void LayerRunner::activation(const LayerParams& params, LayerActivations& act) {
@@ -321,10 +326,8 @@ void LayerRunner::activation(const LayerParams& params, LayerActivations& act) {
 
 void LayerRunner::forward_fc2(const LayerParams& params, LayerActivations& act, void* out) {
   const std::int64_t local = tp_.local_tokens();
-  const Linear linear{device_, shape_.type, tp_.tokens().tokens(), hidden()};
   activation(params, act);
-  linear.to_hidden(activation_.data(), params.fc2_weight.weight, full_b_.data(), shape_.ffn);
-  tp_.join(tp_.reduce(full_b_.data(), hidden()));
+  to_hidden(activation_.data(), params.fc2_weight, shape_.ffn);
   void* own = tp_.own_part(full_b_.data(), hidden());
   if (params.fc2_bias) {
     device_.add_bias({.y = own,

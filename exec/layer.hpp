@@ -99,9 +99,12 @@ class LayerRunner {
   /// The proj weight's rows of the heads that this rank computes.
   [[nodiscard]] ParamRef used_proj(const ParamRef& weight) const;
 
-  /// The full tensor whose own part is `own`, gathered into `full` where it is divided.
-  void* full_of(void* own, Buffer& full);
-  Ticket post_full(void* own, Buffer& full);
+  /// Where the full tensor is, or will be gathered, of which this rank's own part is `own`.
+  void* full_of(void* own);
+  /// y [tokens, cols] = the full tensor of `own` [local tokens, h] times the weight transposed.
+  void from_hidden(void* own, const ParamRef& weight, void* y, std::int64_t cols);
+  /// The sum over ranks of x [tokens, cols] times the weight, in the own part of full_b_.
+  void to_hidden(const void* x, const ParamRef& weight, std::int64_t cols);
   void norm(const void* x,
             const ParamRef& gain,
             const ParamRef& bias,
@@ -119,6 +122,9 @@ class LayerRunner {
   void bias_grad(const void* dy, const ParamRef& bias, std::int64_t rows, std::int64_t cols);
   void activation(const LayerParams& params, LayerActivations& act);
   void activation_grad(const LayerParams& params, LayerActivations& act);
+  /// The address of an element of a tensor of the layer's type.
+  [[nodiscard]] void* at(void* data, std::int64_t offset) const;
+  [[nodiscard]] const void* at(const void* data, std::int64_t offset) const;
   [[nodiscard]] std::int64_t hidden() const { return shape_.model.hidden_size; }
   [[nodiscard]] Buffer make(std::int64_t num);
   [[nodiscard]] Buffer make_statistics(std::int64_t num);
@@ -131,6 +137,7 @@ class LayerRunner {
   Buffer cos_, sin_;
   // Scratch, by width.
   Buffer full_a_, full_b_;           ///< [tokens, h]
+  Buffer staging_;                   ///< [(tp - 1) * local tokens, h], where tokens are divided
   Buffer qkv_;                       ///< [tokens, qkv_cols]
   Buffer dq_, dk_, dv_;              ///< [tokens, heads, head_size]
   Buffer activation_, dactivation_;  ///< [tokens, ffn]

@@ -60,11 +60,12 @@ void LayerRunner::backward_column(const void* dy,
                                   const ParamRef& weight,
                                   std::int64_t cols) {
   const Linear linear{device_, shape_.type, tp_.tokens().tokens(), hidden()};
-  const Ticket gathered = post_full(input, full_a_);
+  void* full = full_of(input);
+  const Ticket gathered = tp_.gather(full, hidden());
   linear.to_hidden(dy, weight.weight, full_b_.data(), cols);
   const Ticket reduced = tp_.reduce(full_b_.data(), hidden());
   tp_.join(gathered);
-  linear.weight_grad(dy, tp_.is_split() ? full_a_.data() : input, weight.grad, cols, is_first_);
+  linear.weight_grad(dy, full, weight.grad, cols, is_first_);
   tp_.join(reduced);
 }
 
@@ -94,8 +95,8 @@ void LayerRunner::backward_mlp(const LayerParams& params, LayerActivations& act,
   const std::int64_t tokens = tp_.tokens().tokens();
   const Linear linear{device_, shape_.type, tokens, hidden()};
   bias_grad(grad, params.fc2_bias, tp_.local_tokens(), hidden());
-  const void* full_grad = full_of(grad, full_a_);
-  linear.from_hidden(full_grad, params.fc2_weight.weight, dactivation_.data(), shape_.ffn);
+  from_hidden(grad, params.fc2_weight, dactivation_.data(), shape_.ffn);
+  const void* full_grad = tp_.is_split() ? full_a_.data() : grad;
   activation_grad(params, act);  // act.fc1 becomes its gradient
   linear.weight_grad(activation_.data(), full_grad, params.fc2_weight.grad, shape_.ffn, is_first_);
   bias_grad(act.fc1.data(), params.fc1_bias, tokens, shape_.fc1_cols());
@@ -117,9 +118,9 @@ void LayerRunner::backward_attention(const LayerParams& params,
   const Linear linear{device_, shape_.type, tokens, hidden()};
   const ParamRef proj = used_proj(params.proj_weight);
   bias_grad(grad, params.proj_bias, tp_.local_tokens(), hidden());
-  const void* full_grad = full_of(grad, full_a_);
   void* dcontext = qkv_.data();  // until the merge
-  linear.from_hidden(full_grad, proj.weight, dcontext, shape_.query_cols());
+  from_hidden(grad, proj, dcontext, shape_.query_cols());
+  const void* full_grad = tp_.is_split() ? full_a_.data() : grad;
   linear.weight_grad(context(act).data(), full_grad, proj.grad, shape_.query_cols(), is_first_);
   device_.attention_backward({.shape = attention_shape(),
                               .q = act.q.data(),

@@ -8,10 +8,11 @@ namespace {
 constexpr std::int64_t kSquares = 0;
 constexpr std::int64_t kTokens = 1;
 constexpr std::int64_t kLoss = 2;
-constexpr std::int64_t kNumSums = 3;
-constexpr std::int64_t kNorm = 3;
-constexpr std::int64_t kScale = 4;
-constexpr std::size_t kNumNumbers = 5;
+constexpr std::int64_t kAsking = 3;
+constexpr std::int64_t kNumSums = 4;
+constexpr std::int64_t kNorm = 4;
+constexpr std::int64_t kScale = 5;
+constexpr std::size_t kNumNumbers = 6;
 
 double* number(const Buffer& numbers, std::int64_t index) {
   return static_cast<double*>(numbers.data()) + index;
@@ -22,11 +23,13 @@ double* number(const Buffer& numbers, std::int64_t index) {
 Optimizer::Optimizer(Device& device,
                      std::vector<StageState*> stages,
                      const OptimizerConfig& config,
-                     Communicator* world)
+                     Communicator* world,
+                     std::chrono::milliseconds timeout)
     : device_(device),
       stages_(std::move(stages)),
       config_(config),
       world_(world),
+      timeout_(timeout),
       numbers_(device.allocate(static_cast<std::int64_t>(kNumNumbers * sizeof(double)))) {}
 
 void Optimizer::add_squares(StageState& stage) {
@@ -47,21 +50,35 @@ void Optimizer::add_squares(StageState& stage) {
       {.runs = runs, .sum = number(numbers_, kSquares), .type = stage.accumulate_type()});
 }
 
-StepSums Optimizer::sum_up(double loss, double tokens) {
-  const std::array<double, kNumNumbers> start = {0.0, tokens, loss, 0.0, 0.0};
+std::optional<Optimizer::Sums> Optimizer::sum_up(const Part& part) {
+  const std::array<double, kNumNumbers> start = {
+      0.0, part.tokens, part.loss, part.num_asking, 0.0, 0.0};
   device_.copy_in(numbers_.data(), start.data(), numbers_.bytes());
   for (StageState* stage : stages_) {
     add_squares(*stage);
   }
   if (world_ != nullptr) {
     world_->join(world_->all_reduce(numbers_.data(), kNumSums, DataType::fp64, ReduceOp::sum));
+    if (world_->wait(deadline_in(timeout_)) != SyncStatus::done) {
+      return std::nullopt;
+    }
   }
+  std::array<double, kNumNumbers> sums{};
+  device_.copy_out(sums.data(), numbers_.data(), numbers_.bytes());
+  return Sums{
+      .decision = {.squared_sum = sums[kSquares], .tokens = sums[kTokens], .loss = sums[kLoss]},
+      .num_asking = sums[kAsking]};
+}
+
+StepSums Optimizer::prepare(const StepDecision& decision) {
+  std::array<double, kNumNumbers> sums = {
+      decision.squared_sum, decision.tokens, decision.loss, 0.0, 0.0, 0.0};
+  device_.copy_in(numbers_.data(), sums.data(), numbers_.bytes());
   device_.clip_scale({.squared_sum = number(numbers_, kSquares),
                       .tokens = number(numbers_, kTokens),
                       .norm = number(numbers_, kNorm),
                       .scale = number(numbers_, kScale),
                       .max_norm = config_.clip_grad});
-  std::array<double, kNumNumbers> sums{};
   device_.copy_out(sums.data(), numbers_.data(), numbers_.bytes());
   const double num = sums[kTokens] > 0.0 ? sums[kTokens] : 1.0;
   return {.loss = sums[kLoss] / num, .tokens = sums[kTokens], .grad_norm = sums[kNorm]};
@@ -92,26 +109,25 @@ void Optimizer::append_tensors(StageState& stage,
   }
 }
 
-void Optimizer::update(double lr, std::int64_t step) {
-  for (StageState* stage : stages_) {
-    std::vector<kernels::AdamwTensor> tensors;
-    const std::int64_t size = kernels::size_of(stage->accumulate_type());
-    for (const Bucket& bucket : stage->buckets()) {
-      void* own = bucket.grads.at(bucket.slice.elements.first * size);
-      append_tensors(*stage, bucket, bucket.slice, own, tensors);
-      if (bucket.buddy) {
-        append_tensors(*stage, bucket, *bucket.buddy, bucket.buddy_grads.data(), tensors);
-      }
+void Optimizer::update(std::size_t stage, double lr, std::int64_t step) {
+  StageState& state = *stages_[stage];
+  std::vector<kernels::AdamwTensor> tensors;
+  const std::int64_t size = kernels::size_of(state.accumulate_type());
+  for (const Bucket& bucket : state.buckets()) {
+    void* own = bucket.grads.at(bucket.slice.elements.first * size);
+    append_tensors(state, bucket, bucket.slice, own, tensors);
+    if (bucket.buddy) {
+      append_tensors(state, bucket, *bucket.buddy, bucket.buddy_grads.data(), tensors);
     }
-    device_.adamw({.tensors = tensors,
-                   .scale = number(numbers_, kScale),
-                   .lr = lr,
-                   .beta1 = config_.adam_beta1,
-                   .beta2 = config_.adam_beta2,
-                   .epsilon = config_.adam_eps,
-                   .step = step,
-                   .weight_type = stage->type()});
   }
+  device_.adamw({.tensors = tensors,
+                 .scale = number(numbers_, kScale),
+                 .lr = lr,
+                 .beta1 = config_.adam_beta1,
+                 .beta2 = config_.adam_beta2,
+                 .epsilon = config_.adam_eps,
+                 .step = step,
+                 .weight_type = state.type()});
 }
 
 }  // namespace runflat::exec

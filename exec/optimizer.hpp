@@ -1,10 +1,14 @@
 #pragma once
 
+#include "exec/commit.hpp"
 #include "exec/communicator.hpp"
 #include "exec/device.hpp"
 #include "exec/stage_state.hpp"
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace runflat::exec {
@@ -30,17 +34,30 @@ struct StepSums {
 /// weighs the same whichever replica computed it.
 class Optimizer {
  public:
-  /// `world` is nullptr in a job of one rank.
+  /// `world` is nullptr in a job of one rank; `timeout` is that of its operations.
   Optimizer(Device& device,
             std::vector<StageState*> stages,
             const OptimizerConfig& config,
-            Communicator* world);
+            Communicator* world,
+            std::chrono::milliseconds timeout);
 
-  /// `loss` and `tokens`: this rank's part of the sums; each microbatch counts on one rank. Every
-  /// element of the gradient counts on one rank too, and the sum is the same on all to the bit.
-  [[nodiscard]] StepSums sum_up(double loss, double tokens);
-  /// After sum_up(): the update number `step`, from 1.
-  void update(double lr, std::int64_t step);
+  /// What this rank adds to the sums; each microbatch counts on one rank.
+  struct Part {
+    double loss = 0.0;
+    double tokens = 0.0;
+    double num_asking = 0.0;  ///< to stop after this step
+  };
+  struct Sums {
+    StepDecision decision;  ///< its step is the caller's to say
+    double num_asking = 0.0;
+  };
+  /// The decision (commit.hpp): nothing where the sum did not come about. Every element of the
+  /// gradient counts on one rank, and the sums are the same on all to the bit.
+  [[nodiscard]] std::optional<Sums> sum_up(const Part& part);
+  /// Makes ready for the updates of this decision.
+  [[nodiscard]] StepSums prepare(const StepDecision& decision);
+  /// After prepare(): update number `step`, from 1, of one virtual stage.
+  void update(std::size_t stage, double lr, std::int64_t step);
 
  private:
   void add_squares(StageState& stage);
@@ -54,7 +71,8 @@ class Optimizer {
   std::vector<StageState*> stages_;
   OptimizerConfig config_;
   Communicator* world_;
-  Buffer numbers_;  ///< fp64: squared sum, tokens, loss, norm, scale
+  std::chrono::milliseconds timeout_;
+  Buffer numbers_;  ///< fp64: squared sum, tokens, loss, asking, norm, scale
 };
 
 }  // namespace runflat::exec

@@ -187,4 +187,21 @@ void StageState::zero_grads() {
   }
 }
 
+void StageState::cast_masters() {
+  if (type() == accumulate_type()) {
+    return;
+  }
+  for (const Bucket& bucket : buckets_) {
+    const OptimizerSlice& slice = bucket.slice;
+    for (const SliceRun& run : runs_of(layout_, bucket.shape, slice.elements)) {
+      const std::int64_t at = run.sync_offset - slice.elements.first;
+      device_.cast({.src = slice.master.at(at * kernels::size_of(accumulate_type())),
+                    .dst = bucket.weights.at(run.sync_offset * kernels::size_of(type())),
+                    .num = run.elements.num,
+                    .src_type = accumulate_type(),
+                    .dst_type = type()});
+    }
+  }
+}
+
 }  // namespace runflat::exec

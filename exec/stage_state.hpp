@@ -90,6 +90,8 @@ class StageState {
   void initialise(std::uint64_t seed);
   /// Before a step: the gradients that its first microbatch adds to.
   void zero_grads();
+  /// Makes the weights of its own slices from their masters, where these are not the weights.
+  void cast_masters();
 
   /// The peers' slices of a sync area: equal parts.
   [[nodiscard]] static ElementRange slice_of(const BucketShape& bucket,

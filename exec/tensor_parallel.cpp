@@ -65,6 +65,70 @@ Ticket TensorParallel::reduce(void* full, std::int64_t cols) {
                     : group_->all_reduce(full, tokens_.tokens() * cols, type_, ReduceOp::sum);
 }
 
+void TensorParallel::gather_while(void* full, std::int64_t cols, const Rows& compute) {
+  const Ticket gathered = gather(full, cols);
+  const std::int64_t first = tokens_.first_position(rank()) * tokens_.batch_size;
+  const std::int64_t end = first + local_tokens();
+  compute(first, end - first);
+  join(gathered);
+  if (first > 0) {
+    compute(0, first);
+  }
+  if (end < tokens_.tokens()) {
+    compute(end, tokens_.tokens() - end);
+  }
+}
+
+void TensorParallel::reduce_while(
+    Device& device, void* full, void* staging, std::int64_t cols, const Rows& compute) {
+  if (!is_split()) {
+    compute(0, tokens_.tokens());
+    join(reduce(full, cols));
+    return;
+  }
+  const std::int64_t row = cols * kernels::size_of(type_);
+  const std::int64_t own = local_tokens();
+  const auto rows_of = [&](std::int64_t peer) {
+    return static_cast<std::byte*>(full) + tokens_.first_position(peer) * tokens_.batch_size * row;
+  };
+  const auto staged = [&](std::int64_t peer) {
+    const std::int64_t index = peer < rank() ? peer : peer - 1;
+    return static_cast<std::byte*>(staging) + index * own * row;
+  };
+  Ticket last = kNoOperation;
+  // Step k: everybody sends to the k-th rank after it, so that sends and receives pair up.
+  for (std::int64_t k = 1; k < size(); ++k) {
+    const std::int64_t to = (rank() + k) % size();
+    const std::int64_t from = (rank() + size() - k) % size();
+    compute(tokens_.first_position(to) * tokens_.batch_size, tokens_.local_tokens(to));
+    const Send send{to, rows_of(to), tokens_.local_tokens(to) * row};
+    const Receive receive{from, staged(from), own * row};
+    last = group_->exchange(std::span(&send, 1), std::span(&receive, 1));
+  }
+  compute(tokens_.first_position(rank()) * tokens_.batch_size, own);
+  join(last);
+  add_parts(device, rows_of(rank()), staging, cols);
+}
+
+/// The own part, which the others' parts surround in the order of ranks.
+void TensorParallel::add_parts(Device& device, void* own, void* staging, std::int64_t cols) {
+  const std::int64_t num = local_tokens() * cols;
+  auto* parts = static_cast<std::byte*>(staging);
+  const std::int64_t bytes = num * kernels::size_of(type_);
+  const auto add = [&](const void* a, const void* b, void* y) {
+    device.add({.a = a, .b = b, .y = y, .num = num, .type = type_});
+  };
+  for (std::int64_t before = 1; before < rank(); ++before) {
+    add(parts, parts + before * bytes, parts);
+  }
+  if (rank() > 0) {
+    add(parts, own, own);
+  }
+  for (std::int64_t after = rank(); after + 1 < size(); ++after) {
+    add(own, parts + after * bytes, own);
+  }
+}
+
 void TensorParallel::join(Ticket ticket) {
   if (ticket != kNoOperation) {
     group_->join(ticket);

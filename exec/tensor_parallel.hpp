@@ -4,6 +4,7 @@
 #include "exec/device.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace runflat::exec {
@@ -53,8 +54,23 @@ class TensorParallel {
   Ticket reduce(void* full, std::int64_t cols);
   void join(Ticket ticket);
 
+  /// What is computed row by row of a full tensor: rows [first, first + num).
+  using Rows = std::function<void(std::int64_t first, std::int64_t num)>;
+
+  /// gather(), with the computation that reads the full tensor: the own part's rows are computed
+  /// while those of the others arrive.
+  void gather_while(void* full, std::int64_t cols, const Rows& compute);
+
+  /// reduce(), with the computation that writes this rank's part of the sum: rows that go to other
+  /// ranks are computed first and travel while the own part's are computed. `staging` holds the
+  /// others' parts of this rank's rows, (size() - 1) times the own part. Sums are in the order of
+  /// ranks.
+  void reduce_while(
+      Device& device, void* full, void* staging, std::int64_t cols, const Rows& compute);
+
  private:
   [[nodiscard]] std::vector<std::int64_t> counts(std::int64_t cols) const;
+  void add_parts(Device& device, void* own, void* staging, std::int64_t cols);
 
   Communicator* group_;
   TokenShape tokens_;

@@ -1,6 +1,8 @@
 #include "exec/trainer.hpp"
 
 #include "core/error.hpp"
+#include "exec/host_values.hpp"
+#include "exec/stage_place.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -74,33 +76,6 @@ LayerShape layer_shape_of(const Plan& plan, const Coordinate& me, const TrainerC
   return shape;
 }
 
-/// How many peers further on the copy of a peer's optimizer slices is kept: the least shift that
-/// puts the most copies into another NVLink domain, and on another node where that decides nothing.
-std::int64_t copy_shift(const Plan& plan, const std::vector<Rank>& peers) {
-  const std::size_t num = peers.size();
-  const auto num_apart = [&](std::size_t shift, auto place_of) {
-    std::int64_t apart = 0;
-    for (std::size_t i = 0; i < num; ++i) {
-      const GpuId gpu = plan.layout.gpu_of(peers[i]);
-      const GpuId keeper = plan.layout.gpu_of(peers[(i + shift) % num]);
-      apart += place_of(gpu) != place_of(keeper) ? 1 : 0;
-    }
-    return apart;
-  };
-  std::pair<std::int64_t, std::int64_t> best{-1, -1};
-  std::size_t best_shift = 1;
-  for (std::size_t shift = 1; shift < num; ++shift) {
-    const std::pair apart{
-        num_apart(shift, [&](GpuId gpu) { return plan.cluster.domain_of(gpu).value(); }),
-        num_apart(shift, [&](GpuId gpu) { return plan.cluster.node_of(gpu).value(); })};
-    if (apart > best) {
-      best = apart;
-      best_shift = shift;
-    }
-  }
-  return static_cast<std::int64_t>(best_shift);
-}
-
 bool is_message(OpKind kind) {
   return kind == OpKind::send_activation || kind == OpKind::recv_activation ||
          kind == OpKind::send_gradient || kind == OpKind::recv_gradient;
@@ -112,7 +87,8 @@ Trainer::Trainer(Device& device,
                  Transport& transport,
                  const Plan& plan,
                  const TrainerConfig& config,
-                 std::int64_t generation)
+                 std::int64_t generation,
+                 FirstWeights weights)
     : device_(device),
       plan_((check_supported(plan), plan)),
       config_(config),
@@ -129,42 +105,23 @@ Trainer::Trainer(Device& device,
   make_chunks();
   std::vector<StageState*> states;
   for (const auto& state : states_) {
-    state->initialise(config.seed);
+    if (weights == FirstWeights::drawn) {
+      state->initialise(config.seed);
+    }
     states.push_back(state.get());
   }
-  optimizer_ =
-      std::make_unique<Optimizer>(device, std::move(states), config.optimizer, groups_.world.get());
+  optimizer_ = std::make_unique<Optimizer>(
+      device, std::move(states), config.optimizer, groups_.world.get(), config.timeout);
 }
 
-StagePlace Trainer::place_of(std::int64_t vp_stage) const {
-  const std::vector<Rank> peers = dp_peers(plan_.layout, rank_);
-  StagePlace place{.model = plan_.model,
-                   .sizes = plan_.layout.sizes(),
-                   .stage = me_.pp,
-                   .vp_stage = vp_stage,
-                   .tp_size = plan_.layout.tp_size(me_.cell()),
-                   .sync_degree = plan_.layout.sync_degree(me_.pp),
-                   .tp_rank = me_.tp,
-                   .peer = std::find(peers.begin(), peers.end(), rank_) - peers.begin(),
-                   .num_peers = plan_.layout.sizes().dp * plan_.layout.sizes().cp,
-                   .num_buckets = config_.num_buckets,
-                   .is_sharded = plan_.training.zero_stage > 0,
-                   .keeps_copy_of = {},
-                   .copy_is_kept_by = {},
-                   .sequence_parallel = plan_.training.sequence_parallel,
-                   .type = config_.type};
-  const bool is_sync_rank = me_.tp.value() < place.sync_degree;
-  if (config_.redundancy && place.is_sharded && is_sync_rank && place.num_peers > 1) {
-    const std::int64_t shift = copy_shift(plan_, peers);
-    place.copy_is_kept_by = (place.peer + shift) % place.num_peers;
-    place.keeps_copy_of = (place.peer + place.num_peers - shift) % place.num_peers;
-  }
-  return place;
+Trainer::~Trainer() {
+  groups_ = {};  // ends what is under way before its memory goes
 }
 
 void Trainer::make_chunks() {
   for (std::int64_t vp_stage = 0; vp_stage < plan_.layout.sizes().vpp; ++vp_stage) {
-    states_.push_back(std::make_unique<StageState>(device_, place_of(vp_stage)));
+    states_.push_back(
+        std::make_unique<StageState>(device_, stage_place(plan_, config_, rank_, vp_stage)));
     StageState& state = *states_.back();
     Chunk chunk;
     chunk.model = std::make_unique<ModelChunk>(device_, tp_, layers_, state);
@@ -177,7 +134,6 @@ void Trainer::make_chunks() {
     chunks_.push_back(std::move(chunk));
   }
   const std::int64_t tokens = tp_.tokens().tokens();
-  exact_losses_ = device_.allocate(tokens * kernels::size_of(DataType::fp64));
   const std::int64_t num = sampler_.num_microbatches(me_.dp);
   for (std::int64_t i = 0; i < num; ++i) {
     const auto make = [&](DataType type) {
@@ -215,51 +171,6 @@ std::size_t Trainer::num_slots(std::int16_t vp_stage) const {
     }
   }
   return most;
-}
-
-void Trainer::load_microbatch(const SampleSource& data, std::int64_t index) {
-  const SampleRange samples = sampler_.samples(progress_.consumed_samples, me_.dp, index);
-  const std::int64_t seq = plan_.model.seq_length;
-  const auto num = static_cast<std::size_t>(samples.num * seq);
-  std::vector<std::int32_t> ids(num);
-  std::vector<std::int32_t> targets(num);
-  std::vector<float> mask(num);
-  std::vector<std::int64_t> tokens(static_cast<std::size_t>(seq));
-  std::vector<std::int64_t> labels(tokens.size());
-  std::vector<float> weights(tokens.size());
-  for (std::int64_t b = 0; b < samples.num; ++b) {
-    const std::int64_t sample = samples.first + b;
-    data.fill(sample, tokens, labels, weights);
-    for (std::int64_t s = 0; s < seq; ++s) {
-      const auto from = static_cast<std::size_t>(s);
-      const auto to = static_cast<std::size_t>(s * samples.num + b);
-      for (const std::int64_t id : {tokens[from], labels[from]}) {
-        if (id < 0 || id >= plan_.model.padded_vocab_size) {
-          throw ParseError("data",
-                           fmt::format("sample {}, position {}", sample, s),
-                           fmt::format("token {} is outside the model's vocabulary of {}",
-                                       id,
-                                       plan_.model.padded_vocab_size));
-        }
-      }
-      ids[to] = static_cast<std::int32_t>(tokens[from]);
-      targets[to] = static_cast<std::int32_t>(labels[from]);
-      mask[to] = weights[from];
-    }
-  }
-  const Microbatch& batch = microbatches_[static_cast<std::size_t>(index)];
-  device_.copy_in(batch.ids.data(), ids.data(), batch.ids.bytes());
-  device_.copy_in(batch.targets.data(), targets.data(), batch.targets.bytes());
-  device_.copy_in(batch.loss_mask.data(), mask.data(), batch.loss_mask.bytes());
-  tokens_ += std::accumulate(mask.begin(), mask.end(), 0.0);
-}
-
-void Trainer::load(const SampleSource& data) {
-  tokens_ = 0.0;
-  const bool needs_data = me_.pp.value() == 0 || me_.pp.value() == plan_.layout.sizes().pp - 1;
-  for (std::size_t i = 0; needs_data && i < microbatches_.size(); ++i) {
-    load_microbatch(data, static_cast<std::int64_t>(i));
-  }
 }
 
 Trainer::Slot& Trainer::slot_of(const ScheduleOp& op) {
@@ -366,17 +277,12 @@ double Trainer::local_loss() {
   if (me_.tp.value() != 0 || !chunks_.back().model->has_head()) {
     return 0.0;
   }
-  const DataType type = kernels::accumulate_type(config_.type);
-  const std::int64_t tokens = tp_.tokens().tokens();
-  std::vector<double> losses(static_cast<std::size_t>(tokens));
   double sum = 0.0;
   for (const Microbatch& batch : microbatches_) {
-    device_.cast({.src = batch.losses.data(),
-                  .dst = exact_losses_.data(),
-                  .num = tokens,
-                  .src_type = type,
-                  .dst_type = DataType::fp64});
-    device_.copy_out(losses.data(), exact_losses_.data(), exact_losses_.bytes());
+    const std::vector<double> losses = read_values(device_,
+                                                   batch.losses.data(),
+                                                   tp_.tokens().tokens(),
+                                                   kernels::accumulate_type(config_.type));
     sum = std::accumulate(losses.begin(), losses.end(), sum);
   }
   return sum;
@@ -398,14 +304,16 @@ void Trainer::finish_gradients() {
   }
 }
 
-StepResult Trainer::step(const SampleSource& data) {
-  recorder_.begin_step();
-  load(data);
-  for (const auto& state : states_) {
-    state->zero_grads();
+void Trainer::at(StepMoment moment, std::int64_t index) const {
+  if (watcher_) {
+    watcher_(moment, index);
   }
+}
+
+void Trainer::run_schedule() {
   const std::span<const ScheduleOp> ops = schedule_.ops(me_.pp);
   for (std::size_t i = 0; i < ops.size() && groups_.status() == SyncStatus::done;) {
+    at(StepMoment::op, static_cast<std::int64_t>(i));
     std::size_t end = i + 1;
     if (is_message(ops[i].kind)) {
       while (end < ops.size() && ops[end].joins_group) {
@@ -417,27 +325,96 @@ StepResult Trainer::step(const SampleSource& data) {
     }
     i = end;
   }
+}
+
+void Trainer::decide(bool asks_to_stop, StepResult& result) {
+  at(StepMoment::decision);
+  const auto sums = optimizer_->sum_up(
+      {.loss = local_loss(), .tokens = local_tokens(), .num_asking = asks_to_stop ? 1.0 : 0.0});
+  if (!sums) {
+    return;
+  }
+  StepDecision decision = sums->decision;
+  decision.step = progress_.steps + 1;
+  result.sums = optimizer_->prepare(decision);
+  result.asks_to_stop = sums->num_asking > 0.0;
+  result.is_finite = std::isfinite(result.sums.grad_norm) && std::isfinite(result.sums.loss);
+  if (result.is_finite) {
+    decision_ = decision;
+    phase_ = StepPhase::decided;
+  }
+}
+
+void Trainer::update(const StepDecision& decision) {
+  const double lr = config_.lr.at(progress_.consumed_samples);
+  for (std::size_t vp_stage = 0; vp_stage < states_.size(); ++vp_stage) {
+    at(StepMoment::update, static_cast<std::int64_t>(vp_stage));
+    optimizer_->update(vp_stage, lr, decision.step);
+  }
+  ++progress_.steps;
+  progress_.consumed_samples += sampler_.global_batch_size();
+  phase_ = StepPhase::updated;
+}
+
+void Trainer::complete(const StepDecision& decision) {
+  require(decision.step == progress_.steps + 1, "only the step after the last can be completed");
+  decision_ = decision;
+  static_cast<void>(optimizer_->prepare(decision));
+  update(decision);
+}
+
+void Trainer::distribute() {
+  for (std::size_t vp_stage = 0; vp_stage < chunks_.size(); ++vp_stage) {
+    at(StepMoment::distribute, static_cast<std::int64_t>(vp_stage));
+    chunks_[vp_stage].sync->distribute_params();
+    for (const SyncOperation& operation : chunks_[vp_stage].sync->take_operations()) {
+      recorder_.add_sync(static_cast<std::int32_t>(vp_stage), operation);
+    }
+  }
+  device_.synchronize();
+  if (groups_.status() == SyncStatus::done) {
+    phase_ = StepPhase::distributed;
+  }
+}
+
+SyncStatus Trainer::distribute_params() {
+  for (const auto& state : states_) {
+    state->cast_masters();
+  }
+  distribute();
+  const SyncStatus status = groups_.status();
+  if (status != SyncStatus::done) {
+    groups_.abort();
+  }
+  return status;
+}
+
+StepResult Trainer::step(const SampleSource& data, bool asks_to_stop) {
+  recorder_.begin_step();
+  load(data, progress_.consumed_samples);
+  for (const auto& state : states_) {
+    state->zero_grads();
+  }
+  phase_ = StepPhase::before_decision;
   StepResult result;
   result.lr = config_.lr.at(progress_.consumed_samples);
+  run_schedule();
   if (groups_.status() == SyncStatus::done) {
+    at(StepMoment::reduction);
     finish_gradients();
-    result.sums = optimizer_->sum_up(local_loss(), local_tokens());
-    result.is_finite = std::isfinite(result.sums.grad_norm) && std::isfinite(result.sums.loss);
   }
-  if (groups_.status() == SyncStatus::done && result.is_finite) {
-    optimizer_->update(result.lr, progress_.steps + 1);
-    for (std::size_t vp_stage = 0; vp_stage < chunks_.size(); ++vp_stage) {
-      chunks_[vp_stage].sync->distribute_params();
-      for (const SyncOperation& operation : chunks_[vp_stage].sync->take_operations()) {
-        recorder_.add_sync(static_cast<std::int32_t>(vp_stage), operation);
-      }
-    }
-    device_.synchronize();
+  if (groups_.status() == SyncStatus::done) {
+    decide(asks_to_stop, result);
+  }
+  if (phase_ == StepPhase::decided) {
+    update(decision_);
+    distribute();
   }
   result.status = groups_.status();
-  if (result.status == SyncStatus::done && result.is_finite) {
-    ++progress_.steps;
-    progress_.consumed_samples += sampler_.global_batch_size();
+  if (result.status != SyncStatus::done) {
+    groups_.abort();
+  } else {
+    at(StepMoment::end);
   }
   return result;
 }

@@ -4,10 +4,10 @@
 #include "core/schedule.hpp"
 #include "core/timeline.hpp"
 #include "exec/batch_sampler.hpp"
+#include "exec/commit.hpp"
 #include "exec/device.hpp"
 #include "exec/grad_sync.hpp"
 #include "exec/job_groups.hpp"
-#include "exec/lr_schedule.hpp"
 #include "exec/model_chunk.hpp"
 #include "exec/optimizer.hpp"
 #include "exec/progress.hpp"
@@ -15,48 +15,51 @@
 #include "exec/stage_link.hpp"
 #include "exec/step_recorder.hpp"
 #include "exec/tied_embedding.hpp"
+#include "exec/trainer_config.hpp"
 #include "exec/transport.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
+#include <utility>
 #include <vector>
 
 namespace runflat::exec {
 
-/// How a job trains, beside its plan.
-struct TrainerConfig {
-  OptimizerConfig optimizer;
-  LrSchedule lr;
-  std::uint64_t seed = 1234;
-  DataType type = DataType::fp32;  ///< of weights and activations
-  std::int64_t num_buckets = 2;    ///< of gradients, for every virtual stage
-  bool redundancy = false;  ///< with ZeRO-1: a copy of every optimizer slice on another replica
-  bool deterministic = false;
-  double rotary_base = 10000.0;
-  double norm_epsilon = 1e-5;
-  std::chrono::milliseconds timeout{600'000};  ///< of any communication
-};
-
 /// What one step was. The sums are the same on all ranks.
 struct StepResult {
-  SyncStatus status = SyncStatus::done;  ///< other than done: the step did not happen
-  bool is_finite = true;                 ///< false: nor did it then
+  /// Other than done: the communicators are aborted, and whether the step happens is for the
+  /// survivors to agree on (commit.hpp).
+  SyncStatus status = SyncStatus::done;
+  bool is_finite = true;      ///< false: the step was refused, and nothing has changed
+  bool asks_to_stop = false;  ///< some rank wants to do something else before the next step
   StepSums sums;
   double lr = 0.0;
+};
+
+/// Where a trainer's first weights come from.
+enum class FirstWeights : std::uint8_t {
+  drawn,    ///< from the seed
+  to_come,  ///< zeros: its state is brought from elsewhere
 };
 
 /// One rank of a job under one plan: builds its communicators, memory and schedule, and takes
 /// steps. All ranks of the plan make one and call the same.
 class Trainer {
  public:
-  /// The rank is that of process `transport.process()`, a GPU of the plan. Weights are drawn from
-  /// the seed. InfeasibleError where the plan cannot run; PeerLost where ranks do not come.
+  /// The rank is that of process `transport.process()`, a GPU of the plan. InfeasibleError where
+  /// the plan cannot run; PeerLost where ranks do not come.
   Trainer(Device& device,
           Transport& transport,
           const Plan& plan,
           const TrainerConfig& config,
-          std::int64_t generation = 0);
+          std::int64_t generation = 0,
+          FirstWeights weights = FirstWeights::drawn);
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+  ~Trainer();
 
   [[nodiscard]] Rank rank() const { return rank_; }
   [[nodiscard]] const Plan& plan() const { return plan_; }
@@ -66,7 +69,23 @@ class Trainer {
   [[nodiscard]] JobGroups& groups() { return groups_; }
   [[nodiscard]] std::vector<std::unique_ptr<StageState>>& stages() { return states_; }
 
-  [[nodiscard]] StepResult step(const SampleSource& data);
+  /// `asks_to_stop`: this rank wants all ranks to stop after the step.
+  [[nodiscard]] StepResult step(const SampleSource& data, bool asks_to_stop = false);
+
+  /// The loss on the global batch that begins with `first_sample`; changes neither weights nor
+  /// progress.
+  [[nodiscard]] StepResult evaluate(const SampleSource& data, std::int64_t first_sample);
+
+  /// How far this rank came in its last step, and the last decision that it has.
+  [[nodiscard]] StepPhase phase() const { return phase_; }
+  [[nodiscard]] const StepDecision& decision() const { return decision_; }
+  /// Takes the update of a decided step that this rank has not taken: it holds the reduced
+  /// gradients. Needs no communicator.
+  void complete(const StepDecision& decision);
+  /// Makes all parameters from their masters. Ends every step; all ranks call it.
+  [[nodiscard]] SyncStatus distribute_params();
+  /// Called at every moment of every step, from the thread that takes it.
+  void watch(StepWatcher watcher) { watcher_ = std::move(watcher); }
 
   /// From now on, notes what happens when; take_timeline() gives the spans of the last step, with
   /// times from its start.
@@ -89,17 +108,22 @@ class Trainer {
   };
 
   void make_chunks();
-  [[nodiscard]] StagePlace place_of(std::int64_t vp_stage) const;
   [[nodiscard]] std::size_t num_slots(std::int16_t vp_stage) const;
-  void load(const SampleSource& data);
-  void load_microbatch(const SampleSource& data, std::int64_t index);
+  void load(const SampleSource& data, std::int64_t first_sample);
+  void load_microbatch(const SampleSource& data, std::int64_t first_sample, std::int64_t index);
   [[nodiscard]] Slot& slot_of(const ScheduleOp& op);
   void free_slot(const ScheduleOp& op);
   void run(const ScheduleOp& op);
   void run_forward(const ScheduleOp& op);
   void run_backward(const ScheduleOp& op);
+  void run_evaluation(const ScheduleOp& op);
   void exchange(std::span<const ScheduleOp> group);
+  void run_schedule();
   void finish_gradients();
+  void decide(bool asks_to_stop, StepResult& result);
+  void update(const StepDecision& decision);
+  void distribute();
+  void at(StepMoment moment, std::int64_t index = 0) const;
   [[nodiscard]] double local_loss();
   [[nodiscard]] double local_tokens() const;
 
@@ -116,10 +140,12 @@ class Trainer {
   std::vector<std::unique_ptr<StageState>> states_;  // by virtual stage
   std::vector<Chunk> chunks_;                        // by virtual stage
   std::vector<Microbatch> microbatches_;
-  Buffer exact_losses_;  ///< fp64 [tokens]
   double tokens_ = 0.0;  // of this rank's microbatches
   std::unique_ptr<Optimizer> optimizer_;
   Progress progress_;
+  StepPhase phase_ = StepPhase::distributed;
+  StepDecision decision_;
+  StepWatcher watcher_;
   StepRecorder recorder_;
 };
 

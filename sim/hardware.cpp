@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -23,18 +24,50 @@ Value merged(const Value& base, const Value& over) {
   return result;
 }
 
-/// The document with its ancestors' keys filled in.
-Value read_inherited(const std::filesystem::path& file, std::set<std::filesystem::path>& seen) {
+const Value* find_number(const Value& document, std::string_view dotted_key) {
+  const std::size_t dot = dotted_key.find('.');
+  const Value* table = document.find(dotted_key.substr(0, dot));
+  return table == nullptr || dot == std::string_view::npos
+             ? nullptr
+             : table->find(dotted_key.substr(dot + 1));
+}
+
+/// A document with its ancestors' keys filled in, and the fitted numbers among them.
+struct InheritedFile {
+  Value document;
+  std::vector<FittedParameter> fitted;
+};
+
+/// Adds the numbers that `own` lists as fitted, instead of those that it sets anew.
+void add_fitted(const std::filesystem::path& file,
+                const Value& own,
+                std::vector<FittedParameter>& fitted) {
+  std::erase_if(fitted, [&](const FittedParameter& old) { return find_number(own, old.key); });
+  if (const Value* list = own.find("fitted")) {
+    for (const Reader& item : Reader(*list, file.string(), "fitted").items()) {
+      const std::string key = item.text();
+      if (find_number(own, key) == nullptr) {
+        item.reject("expected a number that this file sets, such as gemm.efficiency");
+      }
+      fitted.push_back({file.stem().string(), key});
+    }
+  }
+}
+
+InheritedFile read_inherited(const std::filesystem::path& file,
+                             std::set<std::filesystem::path>& seen) {
   if (!seen.insert(file.lexically_normal()).second) {
     throw ParseError(file.string(), "inherits", "the file inherits from itself");
   }
   const Value own = read_document(file);
-  const Value* parent = own.find("inherits");
-  if (parent == nullptr) {
-    return own;
+  InheritedFile result{own, {}};
+  if (const Value* parent = own.find("inherits")) {
+    const std::string name = Reader(*parent, file.string(), "inherits").text();
+    result = read_inherited(file.parent_path() / (name + ".toml"), seen);
+    result.document = merged(result.document, own);
   }
-  const std::string name = Reader(*parent, file.string(), "inherits").text();
-  return merged(read_inherited(file.parent_path() / (name + ".toml"), seen), own);
+  add_fitted(file, own, result.fitted);
+  return result;
 }
 
 std::string lower_case(std::string_view text) {
@@ -84,7 +117,7 @@ HardwareParameters load_hardware(std::string_view gpu, std::string_view release)
   if (wanted.release.empty()) {
     const std::filesystem::path base = hardware_directory() / (wanted.gpu + ".toml");
     std::set<std::filesystem::path> seen;
-    const Value document = read_inherited(base, seen);
+    const Value document = read_inherited(base, seen).document;
     ObjectReader in(Reader(document, base.string()));
     wanted.release = in.at("default_release").text();
   }
@@ -105,8 +138,16 @@ HardwareParameters load_hardware(const ClusterSpec& cluster, std::string_view re
 
 HardwareParameters read_hardware(const std::filesystem::path& file) {
   std::set<std::filesystem::path> seen;
-  const Value document = read_inherited(file, seen);
-  return read_hardware(Reader(document, file.string()));
+  const InheritedFile inherited = read_inherited(file, seen);
+  HardwareParameters hardware = read_hardware(Reader(inherited.document, file.string()));
+  for (const FittedParameter& number : inherited.fitted) {
+    const std::optional<HardwareNumber> found = number_of(hardware, number.key);
+    if (!found || found->value <= 0.0) {
+      throw ParseError(file.string(), "fitted", number.key + " is not a real number above 0");
+    }
+  }
+  hardware.fitted = inherited.fitted;
+  return hardware;
 }
 
 }  // namespace runflat::sim

@@ -7,6 +7,7 @@
 #include "sim/op_cost.hpp"
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,15 @@ struct OptimizerParameters {
   Seconds constant{};           ///< once per step
 };
 
+/// A number that was fitted to measured steps, by its file's name and its dotted key there. All
+/// releases that inherit it share it.
+struct FittedParameter {
+  std::string file;  ///< `a100`
+  std::string key;   ///< `gemm.efficiency`
+
+  friend auto operator<=>(const FittedParameter&, const FittedParameter&) = default;
+};
+
 /// Everything the cost model knows about a GPU type under one software release. One TOML file per
 /// release in `sim/hardware` says where every number comes from.
 struct HardwareParameters {
@@ -55,6 +65,7 @@ struct HardwareParameters {
   /// Relative spread of a node's step time: a step waits for the slowest of n nodes, which a normal
   /// distribution puts at about straggler_spread sqrt(2 ln n).
   double straggler_spread = 0.0;
+  std::vector<FittedParameter> fitted;  ///< which of these numbers were fitted to measured steps
 };
 
 /// A file of `sim/hardware`.
@@ -81,9 +92,21 @@ struct HardwareName {
                                                std::string_view release = "");
 
 /// Reads a parameter file. Its `inherits` names another file of the same folder, whose tables it
-/// changes key by key. Every key must be known.
+/// changes key by key; `fitted` lists the dotted keys of those of its own numbers that were fitted
+/// to measured steps. Every key must be known.
 [[nodiscard]] HardwareParameters read_hardware(const std::filesystem::path& file);
 [[nodiscard]] HardwareParameters read_hardware(const Reader& in);
+
+/// A number of a parameter file by its dotted key, in the unit of the file, and between which
+/// values it may lie; nothing for an unknown key, which `set_number` refuses with InvalidArgument.
+struct HardwareNumber {
+  double value = 0.0;
+  double least = 0.0;
+  double most = 0.0;
+};
+[[nodiscard]] std::optional<HardwareNumber> number_of(const HardwareParameters& hardware,
+                                                      std::string_view key);
+void set_number(HardwareParameters& hardware, std::string_view key, double value);
 
 /// The parameters as a file that `read_hardware` reads back.
 [[nodiscard]] std::string to_toml(const HardwareParameters& hardware);

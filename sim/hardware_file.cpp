@@ -170,6 +170,44 @@ class FileWriter {
   std::string& text_;
 };
 
+/// Stops at one number by its dotted key, to read it and, given a value, to change it.
+class NumberFinder {
+ public:
+  explicit NumberFinder(std::string_view key, std::optional<double> value = std::nullopt)
+      : wanted_(key), value_(value) {}
+
+  void table(std::string_view name) { table_ = name; }
+  void number(std::string_view key, double& field, double unit, double least, double most) {
+    if (!found_ && is_wanted(key)) {
+      field = value_ ? *value_ * unit : field;
+      found_ = HardwareNumber{field / unit, least, most};
+    }
+  }
+  void number(std::string_view key, Seconds& field, double unit, double least, double most) {
+    double seconds = field.count();
+    number(key, seconds, unit, least, most);
+    field = Seconds(seconds);
+  }
+  void optional_number(std::string_view key, double& field, double unit) {
+    number(key, field, unit, 0.0, kHuge);
+  }
+  void integer(std::string_view, std::int64_t&) {}
+  void kernel(std::string_view, AttentionKernel&) {}
+
+  [[nodiscard]] const std::optional<HardwareNumber>& found() const { return found_; }
+
+ private:
+  [[nodiscard]] bool is_wanted(std::string_view key) const {
+    return wanted_.size() == table_.size() + 1 + key.size() && wanted_.starts_with(table_) &&
+           wanted_[table_.size()] == '.' && wanted_.ends_with(key);
+  }
+
+  std::string_view wanted_;
+  std::optional<double> value_;
+  std::string_view table_;
+  std::optional<HardwareNumber> found_;
+};
+
 template <typename File>
 void describe(File& file, HardwareParameters& hardware) {
   describe_compute(file, hardware.compute);
@@ -186,9 +224,25 @@ HardwareParameters read_hardware(const Reader& in) {
   hardware.release = file.root().at("release").text();
   (void)file.root().find("inherits");
   (void)file.root().find("default_release");
+  (void)file.root().find("fitted");
   describe(file, hardware);
   file.finish();
   return hardware;
+}
+
+std::optional<HardwareNumber> number_of(const HardwareParameters& hardware, std::string_view key) {
+  HardwareParameters copy = hardware;
+  NumberFinder finder(key);
+  describe(finder, copy);
+  return finder.found();
+}
+
+void set_number(HardwareParameters& hardware, std::string_view key, double value) {
+  NumberFinder finder(key, value);
+  describe(finder, hardware);
+  if (!finder.found()) {
+    throw InvalidArgument(fmt::format("parameter files have no number {}", key));
+  }
 }
 
 std::string to_toml(const HardwareParameters& hardware) {

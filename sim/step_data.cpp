@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cmath>
 #include <fmt/format.h>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <span>
@@ -220,6 +221,7 @@ StepTable read_step_table(std::string_view text, std::string_view file) {
     }
     std::string fault;
     MeasuredStep step = read_step(Row(csv, columns), fault);
+    step.table = std::filesystem::path(file).stem().string();
     if (fault.empty()) {
       table.steps.push_back(std::move(step));
     } else {
@@ -231,6 +233,16 @@ StepTable read_step_table(std::string_view text, std::string_view file) {
 
 StepTable read_step_table(const std::filesystem::path& path) {
   return read_step_table(read_text_file(path), path.string());
+}
+
+StepTable read_step_tables(const std::vector<std::filesystem::path>& paths) {
+  StepTable all;
+  for (const std::filesystem::path& path : paths) {
+    StepTable table = read_step_table(path);
+    std::move(table.steps.begin(), table.steps.end(), std::back_inserter(all.steps));
+    std::move(table.skipped.begin(), table.skipped.end(), std::back_inserter(all.skipped));
+  }
+  return all;
 }
 
 }  // namespace runflat::sim

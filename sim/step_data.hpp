@@ -15,6 +15,7 @@ namespace runflat::sim {
 /// A measured step and what ran it.
 struct MeasuredStep {
   std::string id;
+  std::string table;  ///< the file's name without its ending
   std::string model_name;
   std::string gpu;      ///< as in sim/hardware: `a100`
   std::string release;  ///< as in sim/hardware: `nemo-24.11`
@@ -42,5 +43,8 @@ struct StepTable {
 
 [[nodiscard]] StepTable read_step_table(std::string_view text, std::string_view file);
 [[nodiscard]] StepTable read_step_table(const std::filesystem::path& path);
+
+/// The rows of several files, one after the other.
+[[nodiscard]] StepTable read_step_tables(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace runflat::sim

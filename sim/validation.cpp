@@ -1,6 +1,5 @@
 #include "sim/validation.hpp"
 
-#include "sim/hardware.hpp"
 #include "sim/step_cost.hpp"
 
 #include <algorithm>
@@ -8,79 +7,31 @@
 #include <fmt/format.h>
 #include <limits>
 #include <numeric>
-#include <optional>
 #include <utility>
 
 namespace runflat::sim {
 namespace {
 
-/// The release to use for a row: its own, or of the same framework the last known one before it, or
-/// else the first one after it.
-std::optional<HardwareName> find_release(const std::vector<HardwareName>& known,
-                                         const HardwareName& wanted) {
-  std::optional<HardwareName> before;
-  std::optional<HardwareName> after;
-  const std::string framework = wanted.release.substr(0, wanted.release.find('-'));
-  for (const HardwareName& name : known) {  // ascending
-    if (name == wanted) {
-      return name;
-    }
-    if (name.gpu != wanted.gpu || framework != "nemo" || !name.release.starts_with("nemo-")) {
-      continue;
-    }
-    if (name < wanted) {
-      before = name;
-    } else if (!after) {
-      after = name;
-    }
+void predict(const MeasuredStep& step, HardwareSet& hardware, Validation& result) {
+  const HardwareName wanted{step.gpu, step.release};
+  const HardwareParameters* on = hardware.find(wanted);
+  if (on == nullptr) {
+    result.skipped.push_back(
+        {step.id, fmt::format("no parameters for {}; known: {}", wanted.str(), hardware.known())});
+    return;
   }
-  return before ? before : after;
+  const Expected<StepCost, Infeasible> cost = step_cost(step.model, step.query, *on);
+  if (!cost) {
+    result.skipped.push_back({step.id, cost.error().reason});
+    return;
+  }
+  PredictedStep row{step, cost->step_time.count(), 0.0, {}};
+  row.model_flops = cost->model_flops_rate.value * row.seconds;
+  if (on->release != wanted.release) {
+    row.note = fmt::format("release {} priced as {}", wanted.release, on->release);
+  }
+  result.predicted.push_back(std::move(row));
 }
-
-std::string joined(const std::vector<HardwareName>& names) {
-  std::string list;
-  for (const HardwareName& name : names) {
-    list += (list.empty() ? "" : ", ") + name.str();
-  }
-  return list;
-}
-
-/// Predicts rows, reading every parameter file once.
-class Predictor {
- public:
-  void predict(const MeasuredStep& step, Validation& result) {
-    const HardwareName wanted{step.gpu, step.release};
-    const std::optional<HardwareName> name = find_release(known_, wanted);
-    if (!name) {
-      result.skipped.push_back(
-          {step.id, fmt::format("no parameters for {}; known: {}", wanted.str(), joined(known_))});
-      return;
-    }
-    const HardwareParameters& hardware = load(*name);
-    const Expected<StepCost, Infeasible> cost = step_cost(step.model, step.query, hardware);
-    if (!cost) {
-      result.skipped.push_back({step.id, cost.error().reason});
-      return;
-    }
-    PredictedStep row{step, cost->step_time.count(), 0.0, {}};
-    row.model_flops = cost->model_flops_rate.value * row.seconds;
-    if (*name != wanted) {
-      row.note = fmt::format("release {} priced as {}", wanted.release, name->release);
-    }
-    result.predicted.push_back(std::move(row));
-  }
-
- private:
-  const HardwareParameters& load(const HardwareName& name) {
-    const auto found = loaded_.find(name);
-    return found != loaded_.end()
-               ? found->second
-               : loaded_.emplace(name, load_hardware(name.gpu, name.release)).first->second;
-  }
-
-  std::vector<HardwareName> known_ = known_hardware();
-  std::map<HardwareName, HardwareParameters> loaded_;
-};
 
 std::vector<double> mean_ranks(const std::vector<double>& values) {
   std::vector<std::size_t> order(values.size());
@@ -121,7 +72,9 @@ void add_baseline(const std::vector<const PredictedStep*>& rows, ErrorSummary& s
   }
 }
 
-std::string key_of(const MeasuredStep& step, GroupKey key) {
+}  // namespace
+
+std::string group_of(const MeasuredStep& step, GroupKey key) {
   switch (key) {
     case GroupKey::model:
       return step.model_name;
@@ -135,18 +88,22 @@ std::string key_of(const MeasuredStep& step, GroupKey key) {
                                                        : "bf16";
     case GroupKey::gpus:
       return std::to_string(step.query.gpus());
+    case GroupKey::table:
+      return step.table;
   }
   return {};
 }
 
-}  // namespace
-
 Validation validate(const StepTable& table) {
+  HardwareSet hardware;
+  return validate(table, hardware);
+}
+
+Validation validate(const StepTable& table, HardwareSet& hardware) {
   Validation result;
   result.skipped = table.skipped;
-  Predictor predictor;
   for (const MeasuredStep& step : table.steps) {
-    predictor.predict(step, result);
+    predict(step, hardware, result);
   }
   return result;
 }
@@ -181,7 +138,7 @@ std::vector<RowGroup> group_rows(const Validation& validation, const std::vector
   for (const PredictedStep& row : validation.predicted) {
     std::string name;
     for (const GroupKey key : by) {
-      name += (name.empty() ? "" : " / ") + key_of(row.measured, key);
+      name += (name.empty() ? "" : " / ") + group_of(row.measured, key);
     }
     const auto [place, is_new] = index.emplace(name, groups.size());
     if (is_new) {

@@ -1,10 +1,12 @@
 #pragma once
 
 #include "core/value.hpp"
+#include "sim/hardware_set.hpp"
 #include "sim/step_data.hpp"
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace runflat::sim {
@@ -38,11 +40,15 @@ struct Validation {
 };
 
 /// What a row may be grouped by.
-enum class GroupKey { model, hardware, framework, precision, gpus };
+enum class GroupKey { model, hardware, framework, precision, gpus, table };
 
-/// Prices every row with the parameters of its GPU and release. A NeMo release that is not known
-/// takes the last known one before it, or else the first one after it, and says so in `note`.
+/// The name of the group that a row falls into.
+[[nodiscard]] std::string group_of(const MeasuredStep& step, GroupKey key);
+
+/// Prices every row with the parameters of its GPU and release, the shipped ones or those of
+/// `hardware`. A row that took another release's says so in `note`.
 [[nodiscard]] Validation validate(const StepTable& table);
+[[nodiscard]] Validation validate(const StepTable& table, HardwareSet& hardware);
 
 [[nodiscard]] ErrorSummary summarize(const std::vector<const PredictedStep*>& rows);
 
@@ -54,8 +60,9 @@ struct RowGroup {
 [[nodiscard]] std::vector<RowGroup> group_rows(const Validation& validation,
                                                const std::vector<GroupKey>& by);
 
-/// `model`, `hardware`, `framework`, `precision`, `gpus`; ParseError with these for any other.
-[[nodiscard]] GroupKey group_key_named(const std::string& name);
+/// `model`, `hardware`, `framework`, `precision`, `gpus`, `table`; ParseError with these, in the
+/// name of `option`, for any other.
+[[nodiscard]] GroupKey group_key_named(const std::string& name, std::string_view option);
 
 /// The document that `runflat validate --json` writes: a summary per group, one of all rows, every
 /// row, and the rows that were not predicted.

@@ -1,6 +1,8 @@
 #include "core/error.hpp"
+#include "sim/step_fit.hpp"
 #include "sim/validation.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
@@ -9,12 +11,13 @@
 namespace runflat::sim {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, GroupKey>, 5> kGroupKeys = {
+constexpr std::array<std::pair<std::string_view, GroupKey>, 6> kGroupKeys = {
     {{"model", GroupKey::model},
      {"hardware", GroupKey::hardware},
      {"framework", GroupKey::framework},
      {"precision", GroupKey::precision},
-     {"gpus", GroupKey::gpus}}};
+     {"gpus", GroupKey::gpus},
+     {"table", GroupKey::table}}};
 
 Value summary_value(const std::string& name, const std::vector<const PredictedStep*>& rows) {
   const ErrorSummary error = summarize(rows);
@@ -44,9 +47,37 @@ Value row_value(const PredictedStep& row) {
   return value;
 }
 
+Value skipped_value(const std::vector<SkippedStep>& rows) {
+  Value::Array skipped;
+  for (const SkippedStep& row : rows) {
+    Value value;
+    value.set("id", row.id);
+    value.set("reason", row.reason);
+    skipped.push_back(std::move(value));
+  }
+  return Value(std::move(skipped));
+}
+
+/// Mean absolute error of the rows of one group; null where it has none.
+Value mean_error(const std::vector<RowGroup>& groups, const std::string& name) {
+  const auto group = std::find_if(groups.begin(), groups.end(), [&](const RowGroup& candidate) {
+    return candidate.name == name;
+  });
+  return group == groups.end() ? Value() : Value(summarize(group->rows).mean_absolute);
+}
+
+Value number_value(const FittedValue& fitted) {
+  Value value;
+  value.set("file", fitted.number.file);
+  value.set("key", fitted.number.key);
+  value.set("shipped", fitted.before);
+  value.set("fitted", fitted.after);
+  return value;
+}
+
 }  // namespace
 
-GroupKey group_key_named(const std::string& name) {
+GroupKey group_key_named(const std::string& name, std::string_view option) {
   std::string known;
   for (const auto& [key_name, key] : kGroupKeys) {
     if (key_name == name) {
@@ -54,7 +85,7 @@ GroupKey group_key_named(const std::string& name) {
     }
     known += (known.empty() ? "" : ", ") + std::string(key_name);
   }
-  throw ParseError("by", "", "expected some of " + known + ", found '" + name + "'");
+  throw ParseError(option, "", "expected some of " + known + ", found '" + name + "'");
 }
 
 Value to_value(const Validation& validation, const std::vector<GroupKey>& by) {
@@ -68,19 +99,40 @@ Value to_value(const Validation& validation, const std::vector<GroupKey>& by) {
     all.push_back(&row);
     rows.push_back(row_value(row));
   }
-  Value::Array skipped;
-  for (const SkippedStep& row : validation.skipped) {
-    Value value;
-    value.set("id", row.id);
-    value.set("reason", row.reason);
-    skipped.push_back(std::move(value));
-  }
   Value value;
   value.set("schema", 1);
   value.set("groups", Value(std::move(groups)));
   value.set("all", summary_value("all", all));
   value.set("rows", Value(std::move(rows)));
-  value.set("skipped", Value(std::move(skipped)));
+  value.set("skipped", skipped_value(validation.skipped));
+  return value;
+}
+
+Value to_value(const CrossValidation& result, const std::vector<GroupKey>& by) {
+  const std::vector<RowGroup> shipped = group_rows(result.shipped, by);
+  const std::vector<RowGroup> fitted = group_rows(result.fitted, by);
+  const std::vector<RowGroup> left_out = group_rows(result.left_out, by);
+  Value::Array groups;
+  for (const RowGroup& group : shipped) {
+    Value value;
+    value.set("name", group.name);
+    value.set("num_rows", static_cast<std::int64_t>(group.rows.size()));
+    value.set("mape_shipped", mean_error(shipped, group.name));
+    value.set("mape_fitted", mean_error(fitted, group.name));
+    value.set("mape_left_out", mean_error(left_out, group.name));
+    groups.push_back(std::move(value));
+  }
+  Value::Array numbers;
+  for (const FittedValue& number : result.numbers) {
+    numbers.push_back(number_value(number));
+  }
+  Value value;
+  value.set("schema", 1);
+  value.set("num_folds", static_cast<std::int64_t>(result.num_folds));
+  value.set("num_rows", static_cast<std::int64_t>(result.fitted.predicted.size()));
+  value.set("groups", Value(std::move(groups)));
+  value.set("numbers", Value(std::move(numbers)));
+  value.set("skipped", skipped_value(result.left_out.skipped));
   return value;
 }
 

@@ -5,6 +5,7 @@
 #include "python/bindings/module.hpp"
 #include "sim/calibration.hpp"
 #include "sim/plan_step.hpp"
+#include "sim/step_fit.hpp"
 #include "sim/validation.hpp"
 
 #include <pybind11/pybind11.h>
@@ -32,13 +33,28 @@ std::pair<std::string, std::string> price_plan(const Plan& plan, const std::stri
   return {to_json_text(to_value(*step)), to_chrome_trace(timeline)};
 }
 
-std::string validate_steps(const std::filesystem::path& table, const std::vector<std::string>& by) {
-  const py::gil_scoped_release unlocked;
+std::vector<sim::GroupKey> keys_named(const std::vector<std::string>& names) {
   std::vector<sim::GroupKey> keys;
-  for (const std::string& name : by) {
-    keys.push_back(sim::group_key_named(name));
+  for (const std::string& name : names) {
+    keys.push_back(sim::group_key_named(name, "by"));
   }
-  return to_json_text(to_value(sim::validate(sim::read_step_table(table)), keys));
+  return keys;
+}
+
+std::string validate_steps(const std::vector<std::filesystem::path>& tables,
+                           const std::vector<std::string>& by) {
+  const py::gil_scoped_release unlocked;
+  const std::vector<sim::GroupKey> keys = keys_named(by);
+  return to_json_text(to_value(sim::validate(sim::read_step_tables(tables)), keys));
+}
+
+std::string cross_validate_steps(const std::vector<std::filesystem::path>& tables,
+                                 const std::vector<std::string>& by,
+                                 const std::string& leave_out) {
+  const py::gil_scoped_release unlocked;
+  const std::vector<sim::GroupKey> keys = keys_named(by);
+  const sim::GroupKey key = sim::group_key_named(leave_out, "leave-out");
+  return to_json_text(to_value(sim::cross_validate(sim::read_step_tables(tables), key), keys));
 }
 
 std::string calibrate(const std::filesystem::path& measured) {
@@ -50,7 +66,13 @@ std::string calibrate(const std::filesystem::path& measured) {
 
 void bind_step(py::module_& m) {
   m.def("price_plan", &price_plan, py::arg("plan"), py::kw_only(), py::arg("release"));
-  m.def("validate_steps", &validate_steps, py::arg("table"), py::kw_only(), py::arg("by"));
+  m.def("validate_steps", &validate_steps, py::arg("tables"), py::kw_only(), py::arg("by"));
+  m.def("cross_validate_steps",
+        &cross_validate_steps,
+        py::arg("tables"),
+        py::kw_only(),
+        py::arg("by"),
+        py::arg("leave_out"));
   m.def("calibrate", &calibrate, py::arg("measured"));
 }
 

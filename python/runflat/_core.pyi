@@ -230,8 +230,11 @@ def what_if(
 def price_plan(plan: Plan, *, release: str) -> tuple[str, str]:
     """The plan's step as JSON, and its simulated timeline as a Chrome trace."""
 
-def validate_steps(table: Path, *, by: Sequence[str]) -> str:
+def validate_steps(tables: Sequence[Path], *, by: Sequence[str]) -> str:
     """Predicted against measured steps, as JSON."""
+
+def cross_validate_steps(tables: Sequence[Path], *, by: Sequence[str], leave_out: str) -> str:
+    """Errors of steps that the parameters were not fitted to, as JSON."""
 
 def calibrate(measured: Path) -> str:
     """The text of a parameter file fitted to microbenchmarks."""
@@ -311,6 +314,12 @@ class IndexedDataset:
     def num_documents(self) -> int: ...
     @property
     def num_tokens(self) -> int: ...
+
+def train_world_size(config: Path, overrides: Sequence[str]) -> int:
+    """How many ranks a configuration for training has. ParseError for one that is not right."""
+
+def launcher() -> str | None:
+    """The launcher (torchrun, Slurm, ...) that started this process as one of several ranks."""
 
 class Checkpoint:
     """A checkpoint, or the latest of a folder of them. ParseError for what is damaged."""

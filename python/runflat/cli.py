@@ -21,6 +21,7 @@ from runflat.plan_command import plan_command
 from runflat.reproduce_command import reproduce_app
 from runflat.step_command import step_command
 from runflat.sweep_command import sweep_command
+from runflat.train_command import train_command
 from runflat.validate_command import validate_command
 from runflat.whatif_command import whatif_command
 
@@ -36,6 +37,7 @@ app.command("sweep")(sweep_command)
 app.add_typer(reproduce_app, name="reproduce")
 app.command("plan")(plan_command)
 app.command("step")(step_command)
+app.command("train")(train_command)
 app.command("validate")(validate_command)
 app.command("calibrate")(calibrate_command)
 app.add_typer(faults_app)
@@ -55,7 +57,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="and exit")
     ] = False,
 ) -> None:
-    """Plan and simulate LLM training that survives GPU failures."""
+    """Plan, simulate and run LLM training that survives GPU failures."""
 
 
 def main() -> None:

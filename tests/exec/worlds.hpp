@@ -62,7 +62,14 @@ inline std::vector<std::string> run_threads(std::int64_t size, const RunRank& ru
 /// Ranks as processes of this host, forked from this one, which must have a single thread.
 class Processes {
  public:
-  Processes(std::int64_t size, const RunRank& run) {
+  /// They meet in a directory, or in the store of `store_url`; process r listens on `hosts[r]`.
+  explicit Processes(std::int64_t size,
+                     const RunRank& run,
+                     std::string store_url = "",
+                     std::vector<std::string> hosts = {})
+      : store_url_(store_url.empty() ? "dir:" + directory_.path().string() : store_url),
+        hosts_(std::move(hosts)) {
+    hosts_.resize(static_cast<std::size_t>(size), "127.0.0.1");
     for (std::int64_t rank = 0; rank < size; ++rank) {
       const pid_t process = ::fork();
       if (process == 0) {
@@ -79,9 +86,6 @@ class Processes {
     }
     (void)results();
   }
-
-  /// The processes meet here, too.
-  [[nodiscard]] std::string store_url() const { return "dir:" + directory_.path().string(); }
 
   void kill(std::size_t rank, int signal) const {
     if (processes_[rank] > 0) {
@@ -111,7 +115,9 @@ class Processes {
     std::string result;
     try {
       const auto transport =
-          exec::make_gloo_transport({.store = exec::make_store(store_url(), 10s), .process = rank});
+          exec::make_gloo_transport({.store = exec::make_store(store_url_, 10s),
+                                     .process = rank,
+                                     .host = hosts_[static_cast<std::size_t>(rank)]});
       result = run_in_world(*transport, size, run);
     } catch (const exec::RankDeath&) {
       ::_exit(1);
@@ -126,6 +132,8 @@ class Processes {
   }
 
   TemporaryDirectory directory_;
+  std::string store_url_;
+  std::vector<std::string> hosts_;
   std::vector<pid_t> processes_;
 };
 

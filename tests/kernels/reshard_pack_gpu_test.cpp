@@ -1,62 +1,13 @@
-#include "kernels/cuda_error.hpp"
 #include "kernels/reshard_pack.hpp"
 #include "tests/catch.hpp"
 #include "tests/kernels/box_cases.hpp"
-
-#include <cuda_runtime.h>
+#include "tests/kernels/device_memory.hpp"
 
 using namespace runflat;
 using kernels::BoxCopy;
-using kernels::check_cuda;
+using tests::DeviceBytes;
 
 namespace {
-
-class DeviceBytes {
- public:
-  explicit DeviceBytes(std::int64_t size) : size_(static_cast<std::size_t>(size)) {
-    check_cuda(cudaMalloc(&data_, size_), "cudaMalloc");
-  }
-  explicit DeviceBytes(const std::vector<std::byte>& bytes)
-      : DeviceBytes(static_cast<std::int64_t>(bytes.size())) {
-    write(0, bytes);
-  }
-  DeviceBytes(const DeviceBytes&) = delete;
-  DeviceBytes& operator=(const DeviceBytes&) = delete;
-  ~DeviceBytes() { cudaFree(data_); }
-
-  [[nodiscard]] std::byte* data() const { return static_cast<std::byte*>(data_); }
-  void fill(int byte) { check_cuda(cudaMemset(data_, byte, size_), "cudaMemset"); }
-  void write(std::int64_t first, const std::vector<std::byte>& bytes) {
-    check_cuda(cudaMemcpy(data() + first, bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
-               "cudaMemcpy");
-  }
-  [[nodiscard]] std::vector<std::byte> read(std::int64_t first, std::int64_t num) const {
-    std::vector<std::byte> bytes(static_cast<std::size_t>(num));
-    check_cuda(cudaMemcpy(bytes.data(), data() + first, bytes.size(), cudaMemcpyDeviceToHost),
-               "cudaMemcpy");
-    return bytes;
-  }
-
- private:
-  void* data_ = nullptr;
-  std::size_t size_ = 0;
-};
-
-class Stream {
- public:
-  Stream() {
-    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
-  }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  ~Stream() { cudaStreamDestroy(stream_); }
-
-  [[nodiscard]] cudaStream_t get() const { return stream_; }
-  void finish() { check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
 
 /// Runs kernel and reference on the same bytes, the sides shifted off their allocations' starts by
 /// whole elements.
@@ -73,7 +24,7 @@ void check_against_reference(const tests::BoxCase& boxes, tests::Dice& dice) {
                                    .dst = expected.data() + dst_shift,
                                    .element_size = size,
                                    .boxes = boxes.boxes});
-  Stream stream;
+  const tests::DeviceStream stream;
   kernels::reshard_pack({.src = device_src.data() + src_shift,
                          .dst = device_dst.data() + dst_shift,
                          .element_size = size,
@@ -123,7 +74,7 @@ TEST_CASE("the kernel addresses more than 2^31 elements", "[kernels][reshard_pac
   src.write(kSize, head);
   src.write((1 + kElements - kPatch) * kSize, tail);
   const BoxCopy box = {.src_first = 1, .num_blocks = 1, .block_size = kElements};
-  Stream stream;
+  const tests::DeviceStream stream;
   kernels::reshard_pack(
       {.src = src.data(), .dst = dst.data(), .element_size = kSize, .boxes = std::span(&box, 1)},
       stream.get());

@@ -68,6 +68,20 @@ def test_published_steps_validate_within_their_bounds(run: Run) -> None:
     assert "constant MFU" in table.stdout
 
 
+def test_models_are_left_out_in_turn(run: Run) -> None:
+    tables = (GOLDEN / "sc21_table1.csv", GOLDEN / "korthikanti_table5.csv")
+    arguments = ("validate", *tables, "--leave-out", "model", "--by", "table")
+    done = run(*arguments, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [group["name"] for group in document["groups"]] == [table.stem for table in tables]
+    for group in document["groups"]:
+        assert 0 < group["mape_fitted"] < group["mape_left_out"] < 0.1
+    assert len(document["numbers"]) < document["num_rows"] / 4
+    table = run(*arguments).stdout
+    assert "model left out" in table and "gemm.efficiency" in table
+
+
 def test_rows_that_cannot_be_predicted_are_listed(run: Run, tmp_path: Path) -> None:
     header, first, *_ = (GOLDEN / "sc21_table1.csv").read_text().splitlines()
     (tmp_path / "t.csv").write_text(f"{header}\n{first.replace('A100-SXM-80GB', 'TPU')}\n")
@@ -100,6 +114,7 @@ def test_calibration_writes_a_parameter_file(run: Run, tmp_path: Path) -> None:
         ("step", "small", "--timeline", "no/such/folder/t.json"),
         ("validate", "no.csv"),
         ("validate", str(GOLDEN / "sc21_table1.csv"), "--by", "colour"),
+        ("validate", str(GOLDEN / "sc21_table1.csv"), "--leave-out", "colour"),
         ("validate", str(GOLDEN / "korthikanti_memory.txt")),
         ("calibrate", "no.json"),
         ("calibrate", str(GOLDEN / "sc21_table1.csv")),

@@ -75,6 +75,55 @@ TEST_CASE("a parameter file's faults name the key", "[sim][hardware]") {
   CHECK(fault_of(missing).find("gemm.half_depth") != std::string::npos);
 }
 
+TEST_CASE("numbers are found and changed by the key that the file has", "[sim][hardware]") {
+  HardwareParameters hardware = load_hardware("a100", "megatron-deepspeed");
+  CHECK(number_of(hardware, "gpu.num_sms")->value == 108.0);
+  CHECK(number_of(hardware, "streaming.launch_us")->value == Approx(4.0));
+  CHECK(number_of(hardware, "gemm.efficiency")->most == 1.0);
+  CHECK(!number_of(hardware, "gemm.efficienc"));
+  CHECK(!number_of(hardware, "efficiency"));
+  set_number(hardware, "host.microbatch_us", 5.0);
+  CHECK(hardware.host.microbatch.count() == Approx(5e-6));
+  CHECK_THROWS_AS(set_number(hardware, "gemm.speed", 1.0), InvalidArgument);
+}
+
+TEST_CASE("a fitted number belongs to the file that sets it", "[sim][hardware]") {
+  const auto owner = [](const char* gpu, const char* release, const std::string& key) {
+    for (const FittedParameter& number : load_hardware(gpu, release).fitted) {
+      if (number.key == key) {
+        return number.file;
+      }
+    }
+    return std::string("none");
+  };
+  CHECK(owner("a100", "megatron-2022", "gemm.efficiency") == "a100");
+  CHECK(owner("a100", "megatron-2022", "host.microbatch_us") == "none");
+  CHECK(owner("a100", "megatron-deepspeed", "host.microbatch_us") == "a100_megatron-deepspeed");
+  CHECK(owner("b200", "nemo-25.04", "gemm.efficiency") == "h100_nemo-25.04");  // inherited
+  CHECK(owner("h100", "nemo-25.05", "gemm.efficiency") == "none");  // set anew, not fitted
+}
+
+TEST_CASE("what is listed as fitted must be a number of the file itself", "[sim][hardware]") {
+  const auto fault_of = [](const std::string& fitted) -> std::string {
+    const std::filesystem::path file =
+        std::filesystem::temp_directory_path() / "runflat_fitted.toml";
+    std::ofstream(file) << "fitted = [\"" << fitted << "\"]\n" << to_toml(load_hardware("h100"));
+    std::string fault = "no error";
+    try {
+      (void)read_hardware(file);
+    } catch (const ParseError& error) {
+      fault = error.what();
+    }
+    std::filesystem::remove(file);
+    return fault;
+  };
+  CHECK(fault_of("gemm.efficiency") == "no error");
+  for (const char* bad : {"gemm.speed", "efficiency", "domain.size", "host.microbatch_us"}) {
+    CAPTURE(bad);
+    CHECK(fault_of(bad).find("fitted") != std::string::npos);
+  }
+}
+
 TEST_CASE("a file that inherits from itself is refused", "[sim][hardware]") {
   const std::filesystem::path file = std::filesystem::temp_directory_path() / "runflat_loop.toml";
   std::ofstream(file) << "inherits = \"runflat_loop\"\n";

@@ -1,0 +1,235 @@
+#include "core/replan.hpp"
+
+#include "core/state_slice.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace runflat {
+namespace {
+
+/// How the job goes on when no TP group may be smaller than some degree.
+struct Choice {
+  std::vector<std::int64_t> replicas;                     // of the whole plan, that run
+  std::map<CellId, std::int64_t> degrees;                 // of their cells
+  std::vector<std::int64_t> num_microbatches;             // by place in `replicas`
+  double time = std::numeric_limits<double>::infinity();  // of the slowest replica, in microbatches
+};
+
+class InPlacePlanner {
+ public:
+  InPlacePlanner(const Plan& whole, const Health& health) : whole_(whole), health_(health) {}
+
+  [[nodiscard]] std::optional<Choice> best() const {
+    std::optional<Choice> best;
+    for (std::int64_t lowest = sizes().tp; lowest >= 1; --lowest) {
+      std::optional<Choice> choice = choose(lowest);
+      if (choice && (!best || choice->time < best->time)) {
+        best = std::move(choice);
+      }
+    }
+    return best;
+  }
+
+  [[nodiscard]] Plan make_plan(const Choice& choice) const {
+    ParallelSizes next_sizes = sizes();
+    next_sizes.dp = std::ssize(choice.replicas);
+    std::vector<Cell> cells;
+    for (std::int64_t pp = 0; pp < sizes().pp; ++pp) {
+      for (std::int64_t cp = 0; cp < sizes().cp; ++cp) {
+        for (const std::int64_t dp : choice.replicas) {
+          const CellId id{.dp = DpRank(dp), .cp = CpRank(cp), .pp = PpRank(pp)};
+          cells.push_back(shrunk(id, choice.degrees.at(id)));
+        }
+      }
+    }
+    Plan plan = whole_;
+    plan.layout = ParallelLayout::from_cells(next_sizes, std::move(cells));
+    plan.failed = health_.down();
+    plan.replicas.clear();
+    for (std::size_t i = 0; i < choice.replicas.size(); ++i) {
+      ReplicaShare share = whole_.replicas[static_cast<std::size_t>(choice.replicas[i])];
+      share.num_microbatches = choice.num_microbatches[i];
+      plan.replicas.push_back(share);
+    }
+    plan.reasons = reasons(choice);
+    return plan;
+  }
+
+ private:
+  [[nodiscard]] const ParallelSizes& sizes() const { return whole_.layout.sizes(); }
+
+  [[nodiscard]] std::int64_t num_left(CellId id) const {
+    const std::vector<GpuId> active = whole_.layout.cell(id).active();
+    return std::count_if(
+        active.begin(), active.end(), [this](GpuId gpu) { return !health_.is_down(gpu); });
+  }
+
+  template <typename Visit>
+  void for_each_cell(std::int64_t dp, Visit visit) const {
+    for (std::int64_t pp = 0; pp < sizes().pp; ++pp) {
+      for (std::int64_t cp = 0; cp < sizes().cp; ++cp) {
+        visit(CellId{.dp = DpRank(dp), .cp = CpRank(cp), .pp = PpRank(pp)});
+      }
+    }
+  }
+
+  [[nodiscard]] std::optional<Choice> choose(std::int64_t lowest) const {
+    Choice choice;
+    for (std::int64_t dp = 0; dp < sizes().dp; ++dp) {
+      bool is_enough = true;
+      for_each_cell(dp, [&](CellId id) { is_enough = is_enough && num_left(id) >= lowest; });
+      if (is_enough) {
+        choice.replicas.push_back(dp);
+      }
+    }
+    for (std::int64_t pp = 0; pp < sizes().pp; ++pp) {
+      if (choice.replicas.empty() || !choose_degrees(PpRank(pp), lowest, choice)) {
+        return std::nullopt;
+      }
+    }
+    return deal(choice) ? std::optional(choice) : std::nullopt;
+  }
+
+  /// Degrees of a stage's cells: the sync degree that lets most GPUs work.
+  [[nodiscard]] bool choose_degrees(PpRank stage, std::int64_t lowest, Choice& choice) const {
+    std::map<CellId, std::int64_t> best;
+    std::int64_t most = 0;
+    for (std::int64_t sync_degree = sizes().tp; sync_degree >= lowest; --sync_degree) {
+      std::map<CellId, std::int64_t> degrees;
+      std::int64_t total = 0;
+      std::int64_t smallest = sizes().tp;
+      for (const std::int64_t dp : choice.replicas) {
+        for (std::int64_t cp = 0; cp < sizes().cp; ++cp) {
+          const CellId id{.dp = DpRank(dp), .cp = CpRank(cp), .pp = stage};
+          degrees[id] = largest_degree(num_left(id), sync_degree);
+          total += degrees[id];
+          smallest = std::min(smallest, degrees[id]);
+        }
+      }
+      if (smallest == sync_degree && total > most) {
+        best = std::move(degrees);
+        most = total;
+      }
+    }
+    choice.degrees.merge(best);
+    return most > 0;
+  }
+
+  /// The largest degree of at most `num` that the model can be divided by; 0: none.
+  [[nodiscard]] std::int64_t largest_degree(std::int64_t num, std::int64_t sync_degree) const {
+    for (std::int64_t degree = num; degree >= sync_degree; --degree) {
+      if (!check_division(whole_.model, degree, sync_degree)) {
+        return degree;
+      }
+    }
+    return 0;
+  }
+
+  /// Gives out the microbatches one round after another, each to whoever ends first with it.
+  [[nodiscard]] bool deal(Choice& choice) const {
+    std::vector<double> speeds;
+    for (const std::int64_t dp : choice.replicas) {
+      double speed = std::numeric_limits<double>::infinity();
+      for_each_cell(dp, [&](CellId id) {
+        speed = std::min(speed,
+                         static_cast<double>(choice.degrees.at(id)) /
+                             static_cast<double>(whole_.layout.tp_size(id)));
+      });
+      speeds.push_back(speed);
+    }
+    const std::int64_t round = sizes().vpp > 1 ? sizes().pp : 1;
+    std::int64_t left = std::accumulate(
+        whole_.replicas.begin(),
+        whole_.replicas.end(),
+        std::int64_t{0},
+        [](std::int64_t sum, const ReplicaShare& share) { return sum + share.num_microbatches; });
+    std::vector<std::int64_t> shares(speeds.size(), 0);
+    const auto time_with = [&](std::size_t i, std::int64_t more) {
+      return static_cast<double>(shares[i] + more) / speeds[i];
+    };
+    for (; left > 0; left -= round) {
+      std::size_t first = 0;
+      for (std::size_t i = 1; i < shares.size(); ++i) {
+        first = time_with(i, round) < time_with(first, round) ? i : first;
+      }
+      shares[first] += round;
+    }
+    choice.time = 0.0;
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+      choice.time = std::max(choice.time, time_with(i, 0));
+    }
+    choice.num_microbatches = shares;
+    return left == 0 && std::find(shares.begin(), shares.end(), 0) == shares.end();
+  }
+
+  /// The cell with `degree` of its GPUs that are up: the first ones.
+  [[nodiscard]] Cell shrunk(CellId id, std::int64_t degree) const {
+    Cell cell = whole_.layout.cell(id);
+    std::vector<std::int64_t> inactive;
+    std::int64_t num_active = 0;
+    for (std::size_t slot = 0; slot < cell.slots.size(); ++slot) {
+      const auto number = static_cast<std::int64_t>(slot);
+      const bool is_out = std::binary_search(cell.inactive.begin(), cell.inactive.end(), number) ||
+                          health_.is_down(cell.slots[slot]) || num_active == degree;
+      if (is_out) {
+        inactive.push_back(number);
+      } else {
+        ++num_active;
+      }
+    }
+    cell.inactive = std::move(inactive);
+    return cell;
+  }
+
+  [[nodiscard]] std::vector<std::string> reasons(const Choice& choice) const {
+    std::vector<std::string> reasons = whole_.reasons;
+    for (const auto& [id, degree] : choice.degrees) {
+      const std::int64_t usual = whole_.layout.tp_size(id);
+      if (degree < usual) {
+        reasons.push_back(fmt::format("Replica {}, stage {} goes on at TP {} instead of {}.",
+                                      id.dp.value(),
+                                      id.pp.value(),
+                                      degree,
+                                      usual));
+      }
+    }
+    if (const auto dropped = sizes().dp - std::ssize(choice.replicas); dropped > 0) {
+      reasons.push_back(
+          fmt::format("{} of {} replicas are left out until GPUs return.", dropped, sizes().dp));
+    }
+    return reasons;
+  }
+
+  const Plan& whole_;
+  const Health& health_;
+};
+
+}  // namespace
+
+Expected<Plan, Infeasible> replan_in_place(const Plan& whole, const Health& health) {
+  const bool is_whole = std::none_of(health.down().begin(), health.down().end(), [&](GpuId gpu) {
+    return whole.layout.rank_of(gpu).has_value();
+  });
+  if (is_whole) {
+    Plan plan = whole;
+    plan.failed = health.down();
+    return plan;
+  }
+  const InPlacePlanner planner(whole, health);
+  const std::optional<Choice> choice = planner.best();
+  if (!choice) {
+    return Infeasible{
+        fmt::format("no replica can go on without the {} GPUs that are down; repair GPUs",
+                    health.down().size())};
+  }
+  return planner.make_plan(*choice);
+}
+
+}  // namespace runflat

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "core/cluster.hpp"
+#include "core/error.hpp"
+#include "core/plan.hpp"
+
+#include <functional>
+
+namespace runflat {
+
+/// Makes the next Plan when GPUs have failed or come back. The simulator's failures and a real dead
+/// GPU ask the same.
+using Replanner =
+    std::function<Expected<Plan, Infeasible>(const Plan& current, const Health& health)>;
+
+/// `whole`, the plan of the undamaged job, on the GPUs that are up, without moving any of them:
+/// damaged TP groups go on with the GPUs that they have left (nonuniform TP); a replica that has
+/// none left in some group, or would be too slow for a single microbatch, is left out. The global
+/// batch stays: replicas get microbatches in proportion to the TP degree of their smallest group,
+/// whole rounds of the pipeline where it is interleaved. Of all such plans, the one whose slowest
+/// replica ends first; of equals, the one with the largest smallest TP degree.
+///
+/// A pure function of the two: GPUs that come back undo what their loss did. Infeasible where no
+/// replica is left.
+[[nodiscard]] Expected<Plan, Infeasible> replan_in_place(const Plan& whole, const Health& health);
+
+}  // namespace runflat

@@ -1,0 +1,246 @@
+#include "exec/loopback_job.hpp"
+
+#include "exec/fault_injector.hpp"
+#include "exec/host_device.hpp"
+#include "exec/loopback_communicator.hpp"
+#include "exec/memory_store.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
+
+namespace runflat::exec {
+namespace {
+
+constexpr std::chrono::milliseconds kPoll{1};
+
+double seconds_between(Clock::time_point begin, Clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
+
+Clock::time_point after(Clock::time_point begin, double seconds) {
+  return begin +
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+/// Ends a run that is late: whoever meets others finds the store closed.
+class Watchdog {
+ public:
+  Watchdog(MemoryStore& store, std::chrono::milliseconds time)
+      : thread_([this, &store, deadline = deadline_in(time)] {
+          std::unique_lock lock(mutex_);
+          if (!over_.wait_until(lock, deadline, [this] { return is_over_; })) {
+            is_late_ = true;
+            store.close("the run is not over at its deadline");
+          }
+        }) {}
+  ~Watchdog() {
+    if (thread_.joinable()) {
+      static_cast<void>(stop());
+    }
+  }
+
+  /// Whether the run was in time.
+  [[nodiscard]] bool stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
+    }
+    over_.notify_all();
+    thread_.join();
+    return !is_late_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable over_;
+  bool is_over_ = false;
+  bool is_late_ = false;
+  std::thread thread_;
+};
+
+/// What the threads of a job share.
+class Job {
+ public:
+  Job(const LoopbackJob& job, const SampleSource& data) : job_(job), data_(data) {}
+
+  [[nodiscard]] JobOutcome run() {
+    Watchdog watchdog(store_, job_.deadline);
+    spawn(job_.worker.plan.cluster.num_gpus(), [this](ThreadRank& thread) {
+      if (job_.worker.plan.layout.rank_of(GpuId(thread.transport.process()))) {
+        live(thread);
+      }
+    });
+    outcome_.is_in_time = watchdog.stop();
+    if (!is_over_) {
+      outcome_.reason = "no worker is left";
+    }
+    outcome_.unequal_steps.assign(unequal_.begin(), unequal_.end());
+    std::stable_sort(outcome_.recoveries.begin(),
+                     outcome_.recoveries.end(),
+                     [](const RecoveryRecord& a, const RecoveryRecord& b) {
+                       return a.generation < b.generation;
+                     });
+    for (Strike& strike : strikes_) {
+      outcome_.faults.push_back(what_followed(strike));
+    }
+    return std::move(outcome_);
+  }
+
+ private:
+  struct Strike {
+    Fault fault;
+    std::int64_t life = 1;
+    Clock::time_point when;
+  };
+
+  /// All lives of a process.
+  void live(ThreadRank& thread) {
+    std::vector<Fault> faults = job_.faults;
+    std::erase_if(faults,
+                  [&](const Fault& fault) { return fault.rank != thread.transport.process(); });
+    Member self;
+    std::optional<Fault> last;  // that struck
+    FaultInjector injector(std::move(faults),
+                           {.kill = [] { throw RankDeath{}; },
+                            .hang = [&](double seconds) { hang(self, seconds); },
+                            .on_fault =
+                                [&](const Fault& fault) {
+                                  last = fault;
+                                  const std::lock_guard lock(mutex_);
+                                  strikes_.push_back({fault, self.life, Clock::now()});
+                                }});
+    while (live_once(thread, injector, self) && last && last->repair_steps > 0) {
+      const std::int64_t back_at = num_steps_ + last->repair_steps;
+      while (num_steps_ < back_at && !is_over_) {
+        std::this_thread::sleep_for(kPoll);
+      }
+      thread.begin_life();
+    }
+  }
+
+  /// One life; whether the others have gone on without it.
+  [[nodiscard]] bool live_once(ThreadRank& thread, FaultInjector& injector, Member& self) {
+    HostDevice device;
+    bool is_lost = true;
+    try {
+      Worker worker(device,
+                    thread.transport,
+                    store_,
+                    data_,
+                    job_.worker,
+                    {.replan = job_.replan,
+                     .restore = nullptr,
+                     .on_trainer = [&](Trainer& trainer) { injector.watch(trainer); },
+                     .on_step = [this](const Trainer& trainer,
+                                       const StepResult&) { note(trainer.progress().steps); },
+                     .at = [&](RecoveryMoment moment) { injector.at(moment); }});
+      self = worker.self();
+      try {
+        const WorkerEnd end = worker.run();
+        is_lost = end == WorkerEnd::fenced;
+        note(worker, end);
+      } catch (const RankDeath&) {
+        note(worker, WorkerEnd::fenced);
+      }
+    } catch (const StoreError&) {
+      is_over_ = true;  // too late
+    } catch (...) {
+      is_over_ = true;
+      thread.end_life();
+      mark_dead(store_, self);
+      throw;
+    }
+    thread.end_life();
+    if (!is_over_ && is_lost) {
+      mark_dead(store_, self);
+    }
+    return is_lost && !is_over_;
+  }
+
+  void hang(const Member& self, double seconds) {
+    const Clock::time_point begin = Clock::now();
+    while (!is_over_) {
+      const bool is_long_enough =
+          seconds > 0.0 ? Clock::now() >= after(begin, seconds) : has_been_left_out(self);
+      if (is_long_enough) {
+        return;
+      }
+      std::this_thread::sleep_for(kPoll);
+    }
+  }
+
+  [[nodiscard]] bool has_been_left_out(const Member& self) {
+    const std::optional<Agreement> last = last_agreement(store_);
+    return last && !last->has_member(self);
+  }
+
+  void note(std::int64_t steps) {
+    std::int64_t before = num_steps_;
+    while (before < steps && !num_steps_.compare_exchange_weak(before, steps)) {
+    }
+  }
+
+  void note(const Worker& worker, WorkerEnd end) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [step, loss] : worker.losses()) {
+      const auto [known, is_new] = outcome_.losses.emplace(step, loss);
+      if (!is_new && known->second != loss) {
+        unequal_.insert(step);
+      }
+    }
+    outcome_.recoveries.insert(
+        outcome_.recoveries.end(), worker.recoveries().begin(), worker.recoveries().end());
+    if (end != WorkerEnd::fenced) {
+      outcome_.end = end;
+      outcome_.reason = worker.reason();
+      is_over_ = true;
+    }
+  }
+
+  /// The first transition that was noticed after a fault, or came to an end after it.
+  [[nodiscard]] FaultRecord what_followed(const Strike& strike) const {
+    FaultRecord record;
+    record.fault = strike.fault;
+    record.life = strike.life;
+    record.reason = "no transition";
+    std::optional<std::int64_t> generation;
+    for (const RecoveryRecord& recovery : outcome_.recoveries) {
+      const bool is_later = after(recovery.noticed, recovery.carried_out) > strike.when;
+      if (!is_later || (generation && *generation != recovery.generation)) {
+        continue;
+      }
+      generation = recovery.generation;
+      const double noticed = std::max(0.0, seconds_between(strike.when, recovery.noticed));
+      record.detected = std::min(record.detected.value_or(noticed), noticed);
+      record.recovered =
+          std::max(record.recovered.value_or(0.0),
+                   seconds_between(strike.when, after(recovery.noticed, recovery.carried_out)));
+      record.rung = recovery.rung;
+      record.reason = recovery.reason;
+    }
+    return record;
+  }
+
+  const LoopbackJob& job_;
+  const SampleSource& data_;
+  MemoryStore store_;
+  std::mutex mutex_;
+  std::atomic<std::int64_t> num_steps_ = 0;
+  std::atomic<bool> is_over_ = false;
+  std::vector<Strike> strikes_;
+  std::set<std::int64_t> unequal_;
+  JobOutcome outcome_;
+};
+
+}  // namespace
+
+JobOutcome run_loopback_job(const LoopbackJob& job, const SampleSource& data) {
+  return Job(job, data).run();
+}
+
+}  // namespace runflat::exec

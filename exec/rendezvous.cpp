@@ -1,0 +1,150 @@
+#include "exec/rendezvous.hpp"
+
+#include "core/document.hpp"
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace runflat::exec {
+namespace {
+
+constexpr std::chrono::milliseconds kPoll{2};
+constexpr const char* kLastKey = "agreed/last";
+
+std::string agreement_key(std::int64_t generation) {
+  return fmt::format("agreed/{}", generation);
+}
+
+std::string call_key(std::int64_t generation) {
+  return fmt::format("called/{}", generation);
+}
+
+std::string arrivals_key(std::int64_t generation) {
+  return fmt::format("here/{}/", generation);
+}
+
+std::string death_key(const Member& member) {
+  return fmt::format("dead/{}/{}", member.process, member.life);
+}
+
+std::optional<Agreement> find_agreement(Store& store, std::int64_t generation, Deadline deadline) {
+  const std::string key = agreement_key(generation);
+  const std::optional<std::string> text = store.wait(key, deadline);
+  if (!text) {
+    return std::nullopt;
+  }
+  const Value value = parse_json(*text, key);
+  return read_agreement(Reader(value, key));
+}
+
+}  // namespace
+
+std::optional<Agreement> last_agreement(Store& store) {
+  const std::optional<std::string> last = store.get(kLastKey);
+  return last ? find_agreement(store, std::stoll(*last), Clock::now()) : std::nullopt;
+}
+
+void mark_dead(Store& store, const Member& member) {
+  store.set(death_key(member), "");
+}
+
+bool is_dead(Store& store, const Member& member) {
+  return store.get(death_key(member)).has_value();
+}
+
+Rendezvous::Rendezvous(Store& store, std::int64_t process, std::chrono::milliseconds patience)
+    : store_(store),
+      self_{.process = process, .life = store.add(fmt::format("life/{}", process), 1)},
+      patience_(patience) {}
+
+Agreement Rendezvous::agreement(std::int64_t generation) {
+  auto found = find_agreement(store_, generation, Clock::now());
+  require(found.has_value(), "no such agreement");
+  return std::move(*found);
+}
+
+std::vector<Standing> Rendezvous::standings(std::int64_t generation) {
+  std::vector<Standing> standings;
+  for (const std::string& key : store_.list(arrivals_key(generation))) {
+    if (const auto text = store_.get(key)) {
+      const Value value = parse_json(*text, key);
+      Standing standing = read_standing(Reader(value, key));
+      if (!is_dead(store_, standing.member)) {
+        standings.push_back(std::move(standing));
+      }
+    }
+  }
+  std::sort(standings.begin(), standings.end(), [](const Standing& a, const Standing& b) {
+    return a.member < b.member;
+  });
+  return standings;
+}
+
+/// Agreements are numbered upwards, and a process that noted an old one does not undo a newer one.
+void Rendezvous::note_last(std::int64_t generation) {
+  std::optional<std::string> last = store_.get(kLastKey);
+  while ((!last || std::stoll(*last) < generation) &&
+         !store_.compare_set(kLastKey, last, std::to_string(generation))) {
+    last = store_.get(kLastKey);
+  }
+}
+
+bool Rendezvous::has_newcomers(std::int64_t generation) {
+  return !store_.list(arrivals_key(generation)).empty();
+}
+
+bool Rendezvous::is_called(std::int64_t generation, Deadline deadline) {
+  return store_.wait(call_key(generation), deadline).has_value();
+}
+
+bool Rendezvous::has_lost(const std::vector<Member>& members) {
+  return std::any_of(members.begin(), members.end(), [this](const Member& member) {
+    return is_dead(store_, member);
+  });
+}
+
+Agreement Rendezvous::meet(std::int64_t generation,
+                           const std::vector<Member>& expected,
+                           const Standing& standing,
+                           bool is_newcomer,
+                           const Decide& decide) {
+  store_.set(fmt::format("{}{}", arrivals_key(generation), self_.process),
+             to_json_text(to_value(standing), -1));
+  if (!is_newcomer) {
+    store_.set(call_key(generation), "");
+  }
+  std::optional<Deadline> deadline;
+  while (true) {
+    if (auto agreed = find_agreement(store_, generation, deadline_in(kPoll))) {
+      note_last(generation);
+      return std::move(*agreed);
+    }
+    const std::vector<Standing> here = standings(generation);
+    const bool are_all_here =
+        std::all_of(expected.begin(), expected.end(), [&](const Member& member) {
+          const bool is_here = std::any_of(here.begin(), here.end(), [&](const Standing& other) {
+            return other.member.process == member.process && other.member.life >= member.life;
+          });
+          return is_here || is_dead(store_, member);
+        });
+    // Newcomers wait until the others meet, or are all gone.
+    if (!are_all_here && !is_called(generation, Clock::now())) {
+      continue;
+    }
+    deadline = deadline ? deadline : deadline_in(patience_);
+    const bool is_late = Clock::now() >= *deadline;
+    // The first decides; should it be gone, whoever is there, and the store takes one of them.
+    const bool is_here = std::any_of(
+        here.begin(), here.end(), [this](const Standing& other) { return other.member == self_; });
+    const bool is_first = is_here && here.front().member == self_;
+    const bool is_very_late = is_here && Clock::now() >= *deadline + patience_;
+    if ((is_first && (are_all_here || is_late)) || is_very_late) {
+      const Agreement agreed = decide(here);
+      static_cast<void>(store_.compare_set(
+          agreement_key(generation), std::nullopt, to_json_text(to_value(agreed), -1)));
+    }
+  }
+}
+
+}  // namespace runflat::exec

@@ -1,0 +1,66 @@
+#pragma once
+
+#include "exec/agreement.hpp"
+#include "exec/store.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace runflat::exec {
+
+/// Where the processes of a job meet, in the Store, to agree on how to go on. Meetings are numbered
+/// by generation; each leads to one Agreement, which whoever is among its members carries out, and
+/// if that fails all of them come to the next meeting.
+///
+/// A meeting waits for the members of the last agreement, save those that are known to be dead. Who
+/// does not come before the deadline is left out, and finds when it comes that it has been: so a
+/// process that hangs, or comes back from the dead, changes nothing. New processes come to the next
+/// meeting and wait until the others hold it.
+class Rendezvous {
+ public:
+  /// `patience`: how long a meeting waits for those that are not known to be dead.
+  Rendezvous(Store& store, std::int64_t process, std::chrono::milliseconds patience);
+
+  /// This life of the process.
+  [[nodiscard]] const Member& self() const { return self_; }
+
+  [[nodiscard]] Agreement agreement(std::int64_t generation);
+
+  /// Makes the agreement from what those who came say of themselves, by process.
+  using Decide = std::function<Agreement(const std::vector<Standing>& standings)>;
+
+  /// Comes to a meeting and returns what was agreed, maybe without this process. `expected` are
+  /// those that it waits for. A newcomer waits until others call the meeting.
+  [[nodiscard]] Agreement meet(std::int64_t generation,
+                               const std::vector<Member>& expected,
+                               const Standing& standing,
+                               bool is_newcomer,
+                               const Decide& decide);
+
+  /// Whether somebody waits for this meeting to be held.
+  [[nodiscard]] bool has_newcomers(std::int64_t generation);
+  /// Whether it is being held; waits for that until the deadline.
+  [[nodiscard]] bool is_called(std::int64_t generation, Deadline deadline);
+  [[nodiscard]] bool has_lost(const std::vector<Member>& members);
+
+ private:
+  [[nodiscard]] std::vector<Standing> standings(std::int64_t generation);
+  void note_last(std::int64_t generation);
+
+  Store& store_;
+  Member self_;
+  std::chrono::milliseconds patience_;
+};
+
+/// The last agreement that anybody has noted.
+[[nodiscard]] std::optional<Agreement> last_agreement(Store& store);
+
+/// Says that a life of a process is over; whoever watches it calls this.
+void mark_dead(Store& store, const Member& member);
+[[nodiscard]] bool is_dead(Store& store, const Member& member);
+
+}  // namespace runflat::exec

@@ -1,0 +1,139 @@
+#pragma once
+
+#include "core/plan.hpp"
+#include "core/replan.hpp"
+#include "exec/device.hpp"
+#include "exec/recovery.hpp"
+#include "exec/rendezvous.hpp"
+#include "exec/sample_source.hpp"
+#include "exec/state_transfer.hpp"
+#include "exec/store.hpp"
+#include "exec/trainer.hpp"
+#include "exec/transport.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace runflat::exec {
+
+/// A job whose workers may come and go.
+struct WorkerConfig {
+  Plan plan;  ///< of the undamaged job
+  TrainerConfig trainer{};
+  std::int64_t num_steps = 0;
+  RecoveryPolicy recovery{};
+  /// How long a meeting waits for workers that are not known to be dead.
+  std::chrono::milliseconds patience{60'000};
+  std::int64_t most_refusals = 3;  ///< of one step, whose sums are not finite, before the job stops
+};
+
+/// Points of a transition, for whoever watches a worker or disturbs it.
+enum class RecoveryMoment : std::uint8_t { agreed, connected, moved, distributed, carried_out };
+
+/// What a transition was on one worker. Seconds count from `noticed`.
+struct RecoveryRecord {
+  std::int64_t generation = 0;
+  Rung rung = Rung::in_place;
+  std::string reason;
+  std::int64_t at_step = 0;  ///< steps that were taken
+  std::vector<std::int64_t> members;
+  Clock::time_point noticed{};  ///< that it had to meet the others
+  double agreed = 0.0;          ///< all had met
+  double connected = 0.0;       ///< communicators and memory were there
+  double moved = 0.0;           ///< the state was
+  double carried_out = 0.0;     ///< and parameters, on all workers
+  bool was_completed = false;   ///< this worker took the update of a torn step
+};
+
+struct WorkerHooks {
+  Replanner replan;
+  /// Brings the last checkpoint into a trainer; nullptr: the job can only begin again.
+  std::function<void(Trainer& trainer)> restore;
+  /// A trainer is about to take its first step.
+  std::function<void(Trainer& trainer)> on_trainer;
+  /// A step is taken; not called for those that a transition completed.
+  std::function<void(const Trainer& trainer, const StepResult& result)> on_step;
+  std::function<void(RecoveryMoment moment)> at;
+};
+
+enum class WorkerEnd : std::uint8_t {
+  finished,
+  stopped,  ///< nothing goes on, for the reason in the last agreement
+  fenced,   ///< the others went on without it
+};
+
+/// One process of a job for its life: trains under one plan after another, or stands by where a
+/// plan has no rank for it. When its communicators fail, or somebody asks to join, it meets the
+/// others, and they go on together from the last step that was decided.
+///
+/// The state of the old plan is kept until all have that of the next one: a failure during the
+/// transition only makes them meet again.
+class Worker {
+ public:
+  Worker(Device& device,
+         Transport& transport,
+         Store& store,
+         const SampleSource& data,
+         const WorkerConfig& config,
+         WorkerHooks hooks);
+
+  [[nodiscard]] WorkerEnd run();
+
+  [[nodiscard]] const Member& self() const { return rendezvous_.self(); }
+  /// The mean loss of every step that this worker took part in or completed.
+  [[nodiscard]] const std::map<std::int64_t, double>& losses() const { return losses_; }
+  [[nodiscard]] const std::vector<RecoveryRecord>& recoveries() const { return recoveries_; }
+  /// Why the job ended.
+  [[nodiscard]] const std::string& reason() const { return reason_; }
+  /// nullptr where this worker stands by.
+  [[nodiscard]] Trainer* trainer() { return current_.trainer.get(); }
+
+ private:
+  /// What this worker does under one agreement.
+  struct Tenure {
+    std::int64_t generation = -1;
+    std::unique_ptr<Trainer> trainer;
+  };
+
+  [[nodiscard]] Agreement meet();
+  [[nodiscard]] Standing standing() const;
+  void adopt(const Agreement& agreement, RecoveryRecord& record);
+  [[nodiscard]] bool carry_out(const Agreement& agreement, RecoveryRecord& record);
+  [[nodiscard]] std::unique_ptr<Trainer> make_trainer(const Agreement& agreement);
+  [[nodiscard]] SyncStatus bring_state(const Agreement& agreement,
+                                       Communicator* group,
+                                       const std::vector<std::int64_t>& members,
+                                       Trainer* next);
+  void train();
+  void stand_by();
+  void notice();
+  [[nodiscard]] double seconds_since_notice() const;
+  void at(RecoveryMoment moment) const;
+
+  Device& device_;
+  Transport& transport_;
+  const SampleSource& data_;
+  WorkerConfig config_;
+  WorkerHooks hooks_;
+  Rendezvous rendezvous_;
+  std::int64_t next_meeting_ = 0;
+  std::vector<Member> expected_;  // at the next meeting
+  bool is_newcomer_ = false;
+  bool has_ended_ = false;  // the job, before this worker came
+  Tenure current_;
+  Tenure pending_;  // carried out, but maybe not by all
+  std::int64_t num_refusals_ = 0;
+  std::string problem_;
+  std::string reason_;
+  Clock::time_point noticed_;
+  std::map<std::int64_t, double> losses_;
+  std::vector<RecoveryRecord> recoveries_;
+};
+
+}  // namespace runflat::exec
