@@ -1,6 +1,7 @@
 #include "exec/trainer.hpp"
 
 #include "core/error.hpp"
+#include "exec/host_values.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -183,7 +184,6 @@ void Trainer::make_chunks() {
     chunks_.push_back(std::move(chunk));
   }
   const std::int64_t tokens = tp_.tokens().tokens();
-  exact_losses_ = device_.allocate(tokens * kernels::size_of(DataType::fp64));
   const std::int64_t num = sampler_.num_microbatches(me_.dp);
   for (std::int64_t i = 0; i < num; ++i) {
     const auto make = [&](DataType type) {
@@ -327,17 +327,12 @@ double Trainer::local_loss() {
   if (me_.tp.value() != 0 || !chunks_.back().model->has_head()) {
     return 0.0;
   }
-  const DataType type = kernels::accumulate_type(config_.type);
-  const std::int64_t tokens = tp_.tokens().tokens();
-  std::vector<double> losses(static_cast<std::size_t>(tokens));
   double sum = 0.0;
   for (const Microbatch& batch : microbatches_) {
-    device_.cast({.src = batch.losses.data(),
-                  .dst = exact_losses_.data(),
-                  .num = tokens,
-                  .src_type = type,
-                  .dst_type = DataType::fp64});
-    device_.copy_out(losses.data(), exact_losses_.data(), exact_losses_.bytes());
+    const std::vector<double> losses = read_values(device_,
+                                                   batch.losses.data(),
+                                                   tp_.tokens().tokens(),
+                                                   kernels::accumulate_type(config_.type));
     sum = std::accumulate(losses.begin(), losses.end(), sum);
   }
   return sum;

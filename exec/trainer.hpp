@@ -10,6 +10,7 @@
 #include "exec/lr_schedule.hpp"
 #include "exec/model_chunk.hpp"
 #include "exec/optimizer.hpp"
+#include "exec/progress.hpp"
 #include "exec/sample_source.hpp"
 #include "exec/stage_link.hpp"
 #include "exec/step_recorder.hpp"
@@ -35,14 +36,6 @@ struct TrainerConfig {
   double rotary_base = 10000.0;
   double norm_epsilon = 1e-5;
   std::chrono::milliseconds timeout{600'000};  ///< of any communication
-};
-
-/// How far a job is. A step is taken whole or not at all.
-struct Progress {
-  std::int64_t steps = 0;
-  std::int64_t consumed_samples = 0;
-
-  friend bool operator==(const Progress&, const Progress&) = default;
 };
 
 /// What one step was. The sums are the same on all ranks.
@@ -130,7 +123,6 @@ class Trainer {
   std::vector<std::unique_ptr<StageState>> states_;  // by virtual stage
   std::vector<Chunk> chunks_;                        // by virtual stage
   std::vector<Microbatch> microbatches_;
-  Buffer exact_losses_;  ///< fp64 [tokens]
   double tokens_ = 0.0;  // of this rank's microbatches
   std::unique_ptr<Optimizer> optimizer_;
   Progress progress_;

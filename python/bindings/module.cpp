@@ -14,4 +14,5 @@ PYBIND11_MODULE(_core, m) {
   runflat::python::bind_faults(m);
   runflat::python::bind_data(m);
   runflat::python::bind_train(m);
+  runflat::python::bind_checkpoint(m);
 }

@@ -14,5 +14,6 @@ void bind_sim(pybind11::module_& m);
 void bind_faults(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
 void bind_train(pybind11::module_& m);
+void bind_checkpoint(pybind11::module_& m);
 
 }  // namespace runflat::python

@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from runflat import InfeasibleError, ParseError, __version__
 from runflat.calibrate_command import calibrate_command
+from runflat.ckpt_command import ckpt_app
 from runflat.data_command import data_app
 from runflat.faults_command import faults_app
 from runflat.plan_command import plan_command
@@ -41,6 +42,7 @@ app.command("validate")(validate_command)
 app.command("calibrate")(calibrate_command)
 app.add_typer(faults_app)
 app.add_typer(data_app)
+app.add_typer(ckpt_app)
 
 
 def _print_version(wanted: bool) -> None:
