@@ -233,8 +233,9 @@ TEST_CASE("gradients are resharded and reduced while the last backward still run
   const LayoutCase layout{.name = "TP4 + TP2",
                           .sizes = {.tp = 4, .dp = 2},
                           .inactive = {without(1, 0, {1, 2})},
+                          .micro_batch_size = 6,
                           .num_buckets = 4};
-  const TrainingRun run = train(plan_of(model, layout), config_of(layout), 3);
+  const TrainingRun run = train(plan_of(model, layout), config_of(layout), 1);
   for (const Timeline& timeline : run.timelines) {
     Seconds last_backward{};
     for (const Span& span : timeline.spans()) {
@@ -246,7 +247,7 @@ TEST_CASE("gradients are resharded and reduced while the last backward still run
       });
     };
     const std::int64_t rank = timeline.spans().front().rank.value();
-    CAPTURE(rank);
+    CAPTURE(rank, to_chrome_trace(timeline));
     if (rank < 4) {  // the replica that computes in another map than it synchronises in
       CHECK(any("reshard_to_sync", &Span::end));
     }
