@@ -85,7 +85,7 @@ TEST_CASE("random faults depend on seed and number alone, and keep to their rang
     const Fault fault = random_fault(1, i, range);
     CHECK(fault == random_fault(1, i, range));
     CHECK((fault.rank >= 0 && fault.rank < 3 && fault.step >= 1 && fault.step <= 5));
-    CHECK((fault.index >= 0 && fault.index < 7));
+    CHECK((fault.index >= 0 && fault.index < 28));
     num_kills += fault.kind == FaultKind::kill ? 1 : 0;
   }
   // 17 of 24: mean 1417, standard deviation 20; five of them.
