@@ -20,4 +20,4 @@ check-format: setup
 	@scripts/format.sh --check
 
 clean:
-	rm -rf build .venv out python/runflat/_core*.so python/runflat.egg-info
+	rm -rf build .venv out python/runflat/_core*.so python/runflat/bin python/runflat.egg-info

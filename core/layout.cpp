@@ -192,9 +192,8 @@ std::optional<Infeasible> check_sizes(const ParallelSizes& sizes) {
   return std::nullopt;
 }
 
-ParallelSizes read_sizes(const Reader& in) {
+ParallelSizes read_sizes(ObjectReader& members) {
   const auto count = [](const Reader& item) { return item.integer(1, kMostRanks); };
-  ObjectReader members = in.object();
   ParallelSizes sizes;
   sizes.tp = read_or(members, "tensor_model_parallel_size", sizes.tp, count);
   sizes.cp = read_or(members, "context_parallel_size", sizes.cp, count);
@@ -204,10 +203,16 @@ ParallelSizes read_sizes(const Reader& in) {
   sizes.etp = read_or(members, "expert_tensor_parallel_size", sizes.tp, count);
   sizes.vpp = read_or(members, "virtual_pipeline_model_parallel_size", sizes.vpp, count);
   sizes.order = read_or(members, "order", sizes.order, &Reader::text);
-  members.finish();
   if (const std::optional<Infeasible> problem = check_sizes(sizes)) {
-    in.reject(problem->reason);
+    members.place().reject(problem->reason);
   }
+  return sizes;
+}
+
+ParallelSizes read_sizes(const Reader& in) {
+  ObjectReader members = in.object();
+  const ParallelSizes sizes = read_sizes(members);
+  members.finish();
   return sizes;
 }
 

@@ -38,6 +38,8 @@ struct ParallelSizes {
 /// data_parallel_size, pipeline_model_parallel_size, expert_tensor_parallel_size,
 /// virtual_pipeline_model_parallel_size, order. All default to 1.
 [[nodiscard]] ParallelSizes read_sizes(const Reader& in);
+/// The same of a table that holds more; whoever reads the rest calls finish().
+[[nodiscard]] ParallelSizes read_sizes(ObjectReader& members);
 [[nodiscard]] Value to_value(const ParallelSizes& sizes);
 
 /// Which cell of the grid of TP groups.

@@ -177,6 +177,10 @@ MegatronNtpConfig make_megatron_ntp(std::int64_t tp_base,
           .non_active_ranks_per_dp = pad_to_parity(std::move(inactive), tp_base, spares)};
 }
 
+std::vector<InactiveSlots> read_inactive_slots(const Reader& in, const ParallelSizes& sizes) {
+  return to_list(read_map(in, sizes));
+}
+
 MegatronNtpConfig read_megatron_ntp(const Reader& in, const ParallelSizes& sizes) {
   ObjectReader members = in.object();
   if (const auto member = members.find("tp_base"); member && member->integer() != sizes.tp) {
@@ -192,7 +196,7 @@ MegatronNtpConfig read_megatron_ntp(const Reader& in, const ParallelSizes& sizes
   const std::int64_t num_reduced = replicas ? replicas->integer(0, sizes.dp) : 1;
   const bool has_map = map && !map->keys().empty();
   if (has_map) {
-    inactive = to_list(read_map(*map, sizes));
+    inactive = read_inactive_slots(*map, sizes);
   } else {
     for (std::int64_t dp = 0; dp < num_reduced; ++dp) {
       for_each_cell(sizes, DpRank(dp), [&](const CellId& cell) { inactive.push_back({cell, {}}); });

@@ -44,6 +44,11 @@ struct MegatronNtpConfig {
 /// names some CP slices of a stage but not all, or a number of replicas that is not the map's.
 [[nodiscard]] MegatronNtpConfig read_megatron_ntp(const Reader& in, const ParallelSizes& sizes);
 
+/// The map `non_active_ranks_per_dp` as it stands, every cell with a list of its own length.
+/// ParseError as above.
+[[nodiscard]] std::vector<InactiveSlots> read_inactive_slots(const Reader& in,
+                                                             const ParallelSizes& sizes);
+
 /// In the spelling that the branch's scripts read: keys are "dp,cp,pp".
 [[nodiscard]] Value to_value(const MegatronNtpConfig& config);
 

@@ -7,7 +7,7 @@ namespace runflat {
 namespace {
 
 const std::vector<std::string_view>& precisions() {
-  static const std::vector<std::string_view> names = {"fp16", "bf16", "fp8"};
+  static const std::vector<std::string_view> names = {"fp16", "bf16", "fp8", "fp32"};
   return names;
 }
 
@@ -18,9 +18,8 @@ const std::vector<std::string_view>& recomputes() {
 
 }  // namespace
 
-TrainingSpec read_training(const Reader& in) {
+TrainingSpec read_training(ObjectReader& members) {
   constexpr std::int64_t kMost = 1 << 30;
-  ObjectReader members = in.object();
   TrainingSpec training;
   training.micro_batch_size = members.at("micro_batch_size").integer(1, kMost);
   training.global_batch_size = members.at("global_batch_size").integer(1, kMost);
@@ -35,6 +34,12 @@ TrainingSpec read_training(const Reader& in) {
   });
   training.sequence_parallel =
       read_or(members, "sequence_parallel", training.sequence_parallel, &Reader::boolean);
+  return training;
+}
+
+TrainingSpec read_training(const Reader& in) {
+  ObjectReader members = in.object();
+  const TrainingSpec training = read_training(members);
   members.finish();
   return training;
 }

@@ -7,7 +7,7 @@
 
 namespace runflat {
 
-enum class Precision : std::uint8_t { fp16, bf16, fp8 };
+enum class Precision : std::uint8_t { fp16, bf16, fp8, fp32 };
 /// What the backward pass computes again instead of reading it from memory: nothing, the attention
 /// scores, or whole layers.
 enum class Recompute : std::uint8_t { none, selective, full };
@@ -27,6 +27,8 @@ struct TrainingSpec {
 /// `[training]`: micro_batch_size, global_batch_size, precision, recompute, zero_stage,
 /// sequence_parallel.
 [[nodiscard]] TrainingSpec read_training(const Reader& in);
+/// The same of a table that holds more; whoever reads the rest calls finish().
+[[nodiscard]] TrainingSpec read_training(ObjectReader& members);
 [[nodiscard]] Value to_value(const TrainingSpec& training);
 
 }  // namespace runflat

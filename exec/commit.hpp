@@ -1,5 +1,7 @@
 #pragma once
 
+#include "exec/progress.hpp"
+
 #include <cstdint>
 #include <functional>
 
@@ -28,14 +30,6 @@ enum class StepPhase : std::uint8_t {
   decided,      ///< has the sums, has not updated
   updated,      ///< owns the state after the step; others' parameters are still to come
   distributed,  ///< the step is over
-};
-
-/// How far a job is. A step is taken whole or not at all.
-struct Progress {
-  std::int64_t steps = 0;
-  std::int64_t consumed_samples = 0;
-
-  friend bool operator==(const Progress&, const Progress&) = default;
 };
 
 /// The sums of a step over the whole job, the same on all ranks to the bit.

@@ -39,6 +39,12 @@ std::unique_ptr<Device> make_cuda_device(int index) {
   return std::make_unique<CudaDevice>(index, gemm_cache());
 }
 
+std::string gpu_name(int index) {
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
+  return properties.name;
+}
+
 CudaDevice::CudaDevice(int index, const std::string& gemm_cache)
     : index_((check_cuda(cudaSetDevice(index), "cudaSetDevice"), index)),
       stream_(make_stream(0)),

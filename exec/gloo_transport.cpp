@@ -15,6 +15,8 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -90,18 +92,29 @@ class GlooMaker : public GroupMaker {
   std::shared_ptr<gloo::transport::Device> device_;
 };
 
-bool is_known(const std::string& host) {
+/// Gloo does not survive a name that is not known and leaks one that it cannot listen on.
+bool is_of_this_host(const std::string& host) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  const bool is_found = ::getaddrinfo(host.c_str(), nullptr, nullptr, &found) == 0;
-  if (is_found) {
-    ::freeaddrinfo(found);
+  if (::getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) {
+    return false;
   }
-  return is_found;
+  bool is_here = false;
+  for (const addrinfo* one = found; one != nullptr && !is_here; one = one->ai_next) {
+    const int descriptor = ::socket(one->ai_family, one->ai_socktype, one->ai_protocol);
+    is_here = descriptor >= 0 && ::bind(descriptor, one->ai_addr, one->ai_addrlen) == 0;
+    if (descriptor >= 0) {
+      ::close(descriptor);
+    }
+  }
+  ::freeaddrinfo(found);
+  return is_here;
 }
 
 /// Null when it cannot listen there.
 std::shared_ptr<gloo::transport::Device> make_device(const std::string& host) {
-  if (!is_known(host)) {  // Gloo uses the answer even if there is none
+  if (!is_of_this_host(host)) {
     return nullptr;
   }
   try {

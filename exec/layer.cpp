@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/shard_map.hpp"
+#include "exec/host_values.hpp"
 #include "exec/linear.hpp"
 
 #include <cmath>
@@ -139,16 +140,8 @@ void LayerRunner::set_rotary(double base) {
     }
   }
   const auto upload = [&](const std::vector<double>& values) {
-    const auto num = static_cast<std::int64_t>(values.size());
-    Buffer exact = device_.allocate(num * kernels::size_of(DataType::fp64));
-    Buffer table = make_statistics(num);
-    device_.copy_in(exact.data(), values.data(), exact.bytes());
-    device_.cast({.src = exact.data(),
-                  .dst = table.data(),
-                  .num = num,
-                  .src_type = DataType::fp64,
-                  .dst_type = kernels::accumulate_type(shape_.type)});
-    device_.synchronize();
+    Buffer table = make_statistics(static_cast<std::int64_t>(values.size()));
+    write_values(device_, table.data(), values, kernels::accumulate_type(shape_.type));
     return table;
   };
   cos_ = upload(cosines);

@@ -111,13 +111,10 @@ class LoopbackMaker : public GroupMaker {
 
 void run_rank(LoopbackWorld& world,
               std::int64_t process,
-              std::int64_t world_size,
+              const std::vector<std::int64_t>& processes,
               const std::function<void(ThreadRank&)>& run) {
   QueuedTransport transport(process, std::make_shared<LoopbackMaker>(world, process));
-  GroupSpec all{.name = "world", .members = {}};
-  all.members.resize(static_cast<std::size_t>(world_size));
-  std::iota(all.members.begin(), all.members.end(), 0);
-  const auto group = transport.make_group(all, Deadline::max());
+  const auto group = transport.make_group({.name = "world", .members = processes}, Deadline::max());
   ThreadRank rank{transport, *group, [&] { world.leave(process); }, [&] { world.enter(process); }};
   run(rank);
 }
@@ -126,14 +123,22 @@ void run_rank(LoopbackWorld& world,
 
 void spawn(std::int64_t world_size, const std::function<void(ThreadRank&)>& run) {
   require(world_size >= 1, "a world has at least one rank");
+  std::vector<std::int64_t> processes(static_cast<std::size_t>(world_size));
+  std::iota(processes.begin(), processes.end(), 0);
+  spawn(processes, run);
+}
+
+void spawn(const std::vector<std::int64_t>& processes,
+           const std::function<void(ThreadRank&)>& run) {
+  require(!processes.empty(), "a world has at least one rank");
   LoopbackWorld world;
   std::mutex mutex;
   std::exception_ptr first_error;
   std::vector<std::thread> threads;
-  for (std::int64_t process = 0; process < world_size; ++process) {
+  for (const std::int64_t process : processes) {
     threads.emplace_back([&, process] {
       try {
-        run_rank(world, process, world_size, run);
+        run_rank(world, process, processes, run);
       } catch (const RankDeath&) {
       } catch (...) {
         const std::lock_guard lock(mutex);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace runflat::exec {
 
@@ -26,5 +27,7 @@ struct RankDeath {};
 /// collectives without a cluster. A rank whose `run` has returned or thrown is lost to the others
 /// in all its groups, at once. When all have ended, rethrows what was thrown first.
 void spawn(std::int64_t world_size, const std::function<void(ThreadRank&)>& run);
+/// The same for processes with these numbers, whose world has them in this order.
+void spawn(const std::vector<std::int64_t>& processes, const std::function<void(ThreadRank&)>& run);
 
 }  // namespace runflat::exec

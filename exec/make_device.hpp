@@ -20,6 +20,9 @@ class Unavailable : public std::runtime_error {
 /// GPU `index` of this host. Unavailable without a GPU, or in a build without CUDA.
 [[nodiscard]] std::unique_ptr<Device> make_cuda_device(int index);
 
+/// What the driver calls it, as "NVIDIA H200"; there is such a GPU.
+[[nodiscard]] std::string gpu_name(int index);
+
 /// NCCL between the processes of a job, each with the GPU of its own that `device` is. Processes
 /// meet in the store, which outlives the transport. Unavailable in a build without NCCL.
 [[nodiscard]] std::unique_ptr<Transport> make_nccl_transport(Device& device,

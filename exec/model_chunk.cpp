@@ -143,7 +143,10 @@ void ModelChunk::embed_backward(const Microbatch& batch, void* grad) {
                               .type = state_.type()});
 }
 
-void ModelChunk::run_layers(ChunkActivations& act) {
+void ModelChunk::run_layers(const Microbatch& batch, ChunkActivations& act) {
+  if (has_embedding_) {
+    embed(batch, input(act));
+  }
   for (std::size_t layer = 0; layer < params_.size(); ++layer) {
     void* out = layer + 1 < params_.size() ? act.layers[layer + 1].x.data() : act.out.data();
     layers_.forward(params_[layer], act.layers[layer], out);
@@ -151,27 +154,30 @@ void ModelChunk::run_layers(ChunkActivations& act) {
 }
 
 void ModelChunk::forward(const Microbatch& batch, ChunkActivations& act, bool is_first) {
-  if (has_embedding_) {
-    embed(batch, input(act));
-  }
-  run_layers(act);
+  run_layers(batch, act);
   if (has_head_) {
-    void* input = head(batch, act);
+    void* input = logits(act);
+    losses(batch);
     head_gradients(act, input, is_first);
   }
 }
 
 void ModelChunk::evaluate(const Microbatch& batch, ChunkActivations& act) {
-  if (has_embedding_) {
-    embed(batch, input(act));
-  }
-  run_layers(act);
+  run_layers(batch, act);
   if (has_head_) {
-    static_cast<void>(head(batch, act));
+    static_cast<void>(logits(act));
+    losses(batch);
   }
 }
 
-void* ModelChunk::head(const Microbatch& batch, ChunkActivations& act) {
+const Buffer& ModelChunk::predict(const Microbatch& batch, ChunkActivations& act) {
+  require(has_head_, "the last virtual stage makes logits");
+  run_layers(batch, act);
+  static_cast<void>(logits(act));
+  return logits_;
+}
+
+void* ModelChunk::logits(ChunkActivations& act) {
   const std::int64_t tokens = tp_.tokens().tokens();
   const DataType type = state_.type();
   device_.norm_forward({.x = act.out.data(),
@@ -193,6 +199,12 @@ void* ModelChunk::head(const Microbatch& batch, ChunkActivations& act) {
   }
   const Linear linear{device_, type, tokens, hidden_};
   linear.from_hidden(input, output_.weight, logits_.data(), output_rows_);
+  return input;
+}
+
+void ModelChunk::losses(const Microbatch& batch) {
+  const std::int64_t tokens = tp_.tokens().tokens();
+  const DataType type = state_.type();
   const std::int64_t num_stats = tokens * kernels::kCrossEntropyStats;
   const auto* targets = static_cast<const std::int32_t*>(batch.targets.data());
   const auto* rows = static_cast<const std::int32_t*>(output_row_.data());
@@ -218,7 +230,6 @@ void* ModelChunk::head(const Microbatch& batch, ChunkActivations& act) {
                                   .rows = tokens,
                                   .cols = output_rows_,
                                   .type = type});
-  return input;
 }
 
 void ModelChunk::head_gradients(ChunkActivations& act, void* input, bool is_first) {

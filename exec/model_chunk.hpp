@@ -51,13 +51,18 @@ class ModelChunk {
                 const std::function<void(std::size_t)>& params_ready);
   /// Loss alone, without gradients.
   void evaluate(const Microbatch& batch, ChunkActivations& act);
+  /// Logits alone, on the last virtual stage: [tokens, rows of the output layer here]. They are
+  /// there until the next pass.
+  [[nodiscard]] const Buffer& predict(const Microbatch& batch, ChunkActivations& act);
 
  private:
   void embed(const Microbatch& batch, void* out);
   void embed_backward(const Microbatch& batch, void* grad);
-  void run_layers(ChunkActivations& act);
-  /// The losses, and where `logits_` then holds their gradients, the head's input.
-  void* head(const Microbatch& batch, ChunkActivations& act);
+  void run_layers(const Microbatch& batch, ChunkActivations& act);
+  /// Makes the logits; returns the output layer's input.
+  void* logits(ChunkActivations& act);
+  /// The losses; `logits_` then holds their gradients.
+  void losses(const Microbatch& batch);
   void head_gradients(ChunkActivations& act, void* input, bool is_first);
   [[nodiscard]] std::size_t first_param_of_layer(std::size_t layer) const;
 

@@ -86,4 +86,10 @@ void NewFile::fail(const std::string& what) const {
       what, path_, std::error_code(errno, std::generic_category()));
 }
 
+void write_new_file(const std::filesystem::path& path, std::string_view text) {
+  NewFile file(path);
+  file.write(std::as_bytes(std::span(text)));
+  file.publish();
+}
+
 }  // namespace runflat::exec

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace runflat::exec {
 
@@ -32,5 +33,8 @@ class NewFile {
   std::string pending_;  // written to the descriptor in large pieces
   int descriptor_ = -1;
 };
+
+/// A whole file at once.
+void write_new_file(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace runflat::exec

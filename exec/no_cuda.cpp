@@ -12,6 +12,10 @@ std::unique_ptr<Device> make_cuda_device(int /*index*/) {
   throw Unavailable(kMissing);
 }
 
+std::string gpu_name(int /*index*/) {
+  throw Unavailable(kMissing);
+}
+
 std::unique_ptr<Transport> make_nccl_transport(Device& /*device*/,
                                                Store& /*store*/,
                                                std::int64_t /*process*/) {

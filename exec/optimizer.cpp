@@ -18,19 +18,6 @@ double* number(const Buffer& numbers, std::int64_t index) {
   return static_cast<double*>(numbers.data()) + index;
 }
 
-/// Whether this rank is the first that synchronises these elements of the parameter, and not the
-/// tied copy of them.
-bool counts(const StageState& stage, std::size_t param) {
-  const StagePlace& place = stage.place();
-  const StageParam& it = stage.params()[param];
-  if (it.is_tied_copy) {
-    return false;
-  }
-  const ShardMaps maps = shard_maps_of(it, place.tp_size, place.sync_degree);
-  const std::int64_t unit = stage.layout().slots[param].sync.first / it.elements_per_unit();
-  return maps.sync.owner_of(unit) == place.tp_rank;
-}
-
 }  // namespace
 
 Optimizer::Optimizer(Device& device,
@@ -54,7 +41,7 @@ void Optimizer::add_squares(StageState& stage) {
   const std::int64_t size = kernels::size_of(stage.accumulate_type());
   for (const Bucket& bucket : stage.buckets()) {
     for (const SliceRun& run : runs_of(stage.layout(), bucket.shape, bucket.slice.elements)) {
-      if (counts(stage, run.param)) {
+      if (stage.counts(run.param)) {
         runs.push_back({.grad = bucket.grads.at(run.sync_offset * size), .num = run.elements.num});
       }
     }

@@ -113,6 +113,16 @@ ParamRef StageState::find(std::string_view name) {
           .num = slot.num_compute};
 }
 
+bool StageState::counts(std::size_t param) const {
+  const StageParam& it = params_[param];
+  if (it.is_tied_copy) {
+    return false;
+  }
+  const ShardMaps maps = shard_maps_of(it, place_.tp_size, place_.sync_degree);
+  const std::int64_t unit = layout_.slots[param].sync.first / it.elements_per_unit();
+  return maps.sync.owner_of(unit) == place_.tp_rank;
+}
+
 void StageState::draw(std::uint64_t seed, std::size_t param) {
   const ParamSlot& slot = layout_.slots[param];
   const Bucket& bucket = buckets_[slot.bucket];

@@ -82,6 +82,10 @@ class StageState {
   [[nodiscard]] ParamRef find(std::string_view name);
   [[nodiscard]] std::optional<std::size_t> index_of(std::string_view name) const;
 
+  /// Whether this rank is the first that synchronises its share of the parameter, and not the tied
+  /// copy of it: what is summed or saved over all ranks counts there.
+  [[nodiscard]] bool counts(std::size_t param) const;
+
   /// Draws all weights this rank holds: they depend on (seed, parameter, element) alone.
   void initialise(std::uint64_t seed);
   /// Before a step: the gradients that its first microbatch adds to.

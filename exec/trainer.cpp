@@ -1,6 +1,7 @@
 #include "exec/trainer.hpp"
 
 #include "core/error.hpp"
+#include "exec/host_values.hpp"
 #include "exec/stage_place.hpp"
 
 #include <algorithm>
@@ -133,7 +134,6 @@ void Trainer::make_chunks() {
     chunks_.push_back(std::move(chunk));
   }
   const std::int64_t tokens = tp_.tokens().tokens();
-  exact_losses_ = device_.allocate(tokens * kernels::size_of(DataType::fp64));
   const std::int64_t num = sampler_.num_microbatches(me_.dp);
   for (std::int64_t i = 0; i < num; ++i) {
     const auto make = [&](DataType type) {
@@ -171,51 +171,6 @@ std::size_t Trainer::num_slots(std::int16_t vp_stage) const {
     }
   }
   return most;
-}
-
-void Trainer::load_microbatch(const SampleSource& data, std::int64_t index) {
-  const SampleRange samples = sampler_.samples(progress_.consumed_samples, me_.dp, index);
-  const std::int64_t seq = plan_.model.seq_length;
-  const auto num = static_cast<std::size_t>(samples.num * seq);
-  std::vector<std::int32_t> ids(num);
-  std::vector<std::int32_t> targets(num);
-  std::vector<float> mask(num);
-  std::vector<std::int64_t> tokens(static_cast<std::size_t>(seq));
-  std::vector<std::int64_t> labels(tokens.size());
-  std::vector<float> weights(tokens.size());
-  for (std::int64_t b = 0; b < samples.num; ++b) {
-    const std::int64_t sample = samples.first + b;
-    data.fill(sample, tokens, labels, weights);
-    for (std::int64_t s = 0; s < seq; ++s) {
-      const auto from = static_cast<std::size_t>(s);
-      const auto to = static_cast<std::size_t>(s * samples.num + b);
-      for (const std::int64_t id : {tokens[from], labels[from]}) {
-        if (id < 0 || id >= plan_.model.padded_vocab_size) {
-          throw ParseError("data",
-                           fmt::format("sample {}, position {}", sample, s),
-                           fmt::format("token {} is outside the model's vocabulary of {}",
-                                       id,
-                                       plan_.model.padded_vocab_size));
-        }
-      }
-      ids[to] = static_cast<std::int32_t>(tokens[from]);
-      targets[to] = static_cast<std::int32_t>(labels[from]);
-      mask[to] = weights[from];
-    }
-  }
-  const Microbatch& batch = microbatches_[static_cast<std::size_t>(index)];
-  device_.copy_in(batch.ids.data(), ids.data(), batch.ids.bytes());
-  device_.copy_in(batch.targets.data(), targets.data(), batch.targets.bytes());
-  device_.copy_in(batch.loss_mask.data(), mask.data(), batch.loss_mask.bytes());
-  tokens_ += std::accumulate(mask.begin(), mask.end(), 0.0);
-}
-
-void Trainer::load(const SampleSource& data) {
-  tokens_ = 0.0;
-  const bool needs_data = me_.pp.value() == 0 || me_.pp.value() == plan_.layout.sizes().pp - 1;
-  for (std::size_t i = 0; needs_data && i < microbatches_.size(); ++i) {
-    load_microbatch(data, static_cast<std::int64_t>(i));
-  }
 }
 
 Trainer::Slot& Trainer::slot_of(const ScheduleOp& op) {
@@ -322,17 +277,12 @@ double Trainer::local_loss() {
   if (me_.tp.value() != 0 || !chunks_.back().model->has_head()) {
     return 0.0;
   }
-  const DataType type = kernels::accumulate_type(config_.type);
-  const std::int64_t tokens = tp_.tokens().tokens();
-  std::vector<double> losses(static_cast<std::size_t>(tokens));
   double sum = 0.0;
   for (const Microbatch& batch : microbatches_) {
-    device_.cast({.src = batch.losses.data(),
-                  .dst = exact_losses_.data(),
-                  .num = tokens,
-                  .src_type = type,
-                  .dst_type = DataType::fp64});
-    device_.copy_out(losses.data(), exact_losses_.data(), exact_losses_.bytes());
+    const std::vector<double> losses = read_values(device_,
+                                                   batch.losses.data(),
+                                                   tp_.tokens().tokens(),
+                                                   kernels::accumulate_type(config_.type));
     sum = std::accumulate(losses.begin(), losses.end(), sum);
   }
   return sum;
@@ -441,7 +391,7 @@ SyncStatus Trainer::distribute_params() {
 
 StepResult Trainer::step(const SampleSource& data, bool asks_to_stop) {
   recorder_.begin_step();
-  load(data);
+  load(data, progress_.consumed_samples);
   for (const auto& state : states_) {
     state->zero_grads();
   }

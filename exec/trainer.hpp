@@ -10,6 +10,7 @@
 #include "exec/job_groups.hpp"
 #include "exec/model_chunk.hpp"
 #include "exec/optimizer.hpp"
+#include "exec/progress.hpp"
 #include "exec/sample_source.hpp"
 #include "exec/stage_link.hpp"
 #include "exec/step_recorder.hpp"
@@ -71,6 +72,10 @@ class Trainer {
   /// `asks_to_stop`: this rank wants all ranks to stop after the step.
   [[nodiscard]] StepResult step(const SampleSource& data, bool asks_to_stop = false);
 
+  /// The loss on the global batch that begins with `first_sample`; changes neither weights nor
+  /// progress.
+  [[nodiscard]] StepResult evaluate(const SampleSource& data, std::int64_t first_sample);
+
   /// How far this rank came in its last step, and the last decision that it has.
   [[nodiscard]] StepPhase phase() const { return phase_; }
   [[nodiscard]] const StepDecision& decision() const { return decision_; }
@@ -104,13 +109,14 @@ class Trainer {
 
   void make_chunks();
   [[nodiscard]] std::size_t num_slots(std::int16_t vp_stage) const;
-  void load(const SampleSource& data);
-  void load_microbatch(const SampleSource& data, std::int64_t index);
+  void load(const SampleSource& data, std::int64_t first_sample);
+  void load_microbatch(const SampleSource& data, std::int64_t first_sample, std::int64_t index);
   [[nodiscard]] Slot& slot_of(const ScheduleOp& op);
   void free_slot(const ScheduleOp& op);
   void run(const ScheduleOp& op);
   void run_forward(const ScheduleOp& op);
   void run_backward(const ScheduleOp& op);
+  void run_evaluation(const ScheduleOp& op);
   void exchange(std::span<const ScheduleOp> group);
   void run_schedule();
   void finish_gradients();
@@ -134,7 +140,6 @@ class Trainer {
   std::vector<std::unique_ptr<StageState>> states_;  // by virtual stage
   std::vector<Chunk> chunks_;                        // by virtual stage
   std::vector<Microbatch> microbatches_;
-  Buffer exact_losses_;  ///< fp64 [tokens]
   double tokens_ = 0.0;  // of this rank's microbatches
   std::unique_ptr<Optimizer> optimizer_;
   Progress progress_;

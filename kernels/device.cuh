@@ -47,11 +47,12 @@ struct WordOf<2> {
   using Type = std::uint16_t;
 };
 
-/// kNum consecutive elements in registers, moved 16 bytes at a time where there are as many.
+/// kNum consecutive elements in registers, moved 16 bytes at a time where there are as many. Two
+/// elements are moved one by one: gate and up of a column, at any alignment.
 template <typename T, int kNum>
 struct Pack {
   static constexpr int kBytes = kNum * static_cast<int>(sizeof(T));
-  using Word = typename WordOf<kBytes>::Type;
+  using Word = typename WordOf<kNum == 2 ? static_cast<int>(sizeof(T)) : kBytes>::Type;
   static constexpr int kWords = kBytes / static_cast<int>(sizeof(Word));
 
   Word words[kWords];

@@ -88,6 +88,7 @@ template <typename T, int kNum>
 __global__ void __launch_bounds__(kWarp* kRowLanes)
     bias_grad_kernel(const BiasGradArgs args, std::int64_t rows_per_block) {
   __shared__ float shared[kRowLanes][kWarp * kNum];
+  cudaTriggerProgrammaticLaunchCompletion();  // the next stage waits for this grid's end
   const std::int64_t pack = std::int64_t{blockIdx.x} * kWarp + threadIdx.x;
   const std::int64_t first_row = std::int64_t{blockIdx.y} * rows_per_block;
   const std::int64_t end_row = min(first_row + rows_per_block, args.rows);

@@ -34,7 +34,8 @@ class Gemm {
   Gemm& operator=(const Gemm&) = delete;
   ~Gemm();
 
-  /// Bytes of workspace for any shape.
+  /// Bytes of workspace for any shape. The first run() of a shape that is not in the file tunes it:
+  /// it waits for the stream and holds memory for another c meanwhile.
   [[nodiscard]] static std::int64_t workspace();
   void run(const GemmArgs& args, void* workspace, Stream stream);
 

@@ -1,5 +1,6 @@
 // The second stage of reductions over rows. A block takes 32 columns; each of its warps adds every
-// 32nd row, and the first warp adds what the warps found, in order.
+// 32nd row, and the first warp adds what the warps found, in order. It is launched while the first
+// stage runs, and waits for its end, so that no time passes between the two.
 
 #include "kernels/device.cuh"
 #include "kernels/partial_sums.cuh"
@@ -14,6 +15,7 @@ __global__ void __launch_bounds__(kLanes* kWarp) partial_sums_kernel(const Parti
   const float* partials = blockIdx.y == 0 ? sums.partials : sums.other_partials;
   float* dst = blockIdx.y == 0 ? sums.dst : sums.other_dst;
   const std::int64_t col = std::int64_t{blockIdx.x} * kWarp + threadIdx.x;
+  cudaGridDependencySynchronize();
   float sum = 0.0F;
   if (col < sums.cols) {
 #pragma unroll 4
@@ -37,8 +39,16 @@ __global__ void __launch_bounds__(kLanes* kWarp) partial_sums_kernel(const Parti
 void add_partial_sums(const PartialSums& sums, Stream stream) {
   const dim3 grid(static_cast<unsigned>(ceil_div(sums.cols, kWarp)),
                   sums.other_dst == nullptr ? 1 : 2);
-  partial_sums_kernel<<<grid, dim3(kWarp, kLanes), 0, stream>>>(sums);
-  check_launch("partial_sums_kernel");
+  cudaLaunchAttribute early = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = dim3(kWarp, kLanes);
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = 1;
+  check_cuda(cudaLaunchKernelEx(&config, partial_sums_kernel, sums), "partial_sums_kernel");
 }
 
 }  // namespace runflat::kernels

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/units.hpp"
+#include "sim/interruptions.hpp"
 #include "sim/operation.hpp"
 
 #include <array>
@@ -77,22 +78,21 @@ struct PolicyRates {
                                            ///< the smallest degree in use is this one
   bool fixed_batch = false;  ///< the job waits rather than train on less than its whole batch
   PipelineRates pipeline{};
+  sim::Interruptions interruptions{};       ///< none: the fastest operation is the best
   std::vector<Alternative> alternatives{};  ///< of adaptive
-  Seconds mean_time_to_event{1.0};          ///< of adaptive: to the next failure of the job
 
   [[nodiscard]] std::int64_t num_job_sites() const { return sites_per_replica * num_replicas; }
 };
 
-/// A policy that adaptive may follow, and what following it costs after a hardware fault.
+/// A policy that adaptive may follow.
 struct Alternative {
   PolicyKind policy = PolicyKind::restart;
   PolicyRates rates{};
-  Seconds pause{};
-  Seconds lost_work{};
 };
 
 /// The best operation of a policy on a census, as planner/policy_family.hpp describes it for each.
-/// One more lost GPU never raises the throughput (of adaptive: what it expects to get done).
+/// One more lost GPU never raises the throughput (of those that weigh interruptions, ntp, ntp_pw,
+/// recycle and adaptive: the throughput in the time that they leave).
 [[nodiscard]] sim::Operation plan_operation(PolicyKind policy,
                                             const PolicyRates& rates,
                                             const sim::SiteCensus& census);

@@ -1,6 +1,5 @@
 #include "planner/policy_family.hpp"
 
-#include <cmath>
 #include <utility>
 
 namespace runflat::planner {
@@ -11,9 +10,8 @@ sim::Operation best_of(const PolicyRates& rates, const sim::SiteCensus& census) 
   for (std::size_t i = 0; i < rates.alternatives.size(); ++i) {
     const Alternative& alternative = rates.alternatives[i];
     sim::Operation operation = plan_operation(alternative.policy, alternative.rates, census);
-    const double survives = std::exp(-(alternative.pause / rates.mean_time_to_event));
-    const double value =
-        operation.throughput * survives - alternative.lost_work / rates.mean_time_to_event;
+    const double value = operation.throughput *
+                         alternative.rates.interruptions.time_left(operation.num_active_gpus());
     const bool runs = operation.throughput > 0.0;
     if (runs && (best.throughput <= 0.0 || value > best_value)) {
       best_value = value;

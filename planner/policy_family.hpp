@@ -38,9 +38,11 @@ namespace runflat::planner {
 /// fewest replicas, each of which runs at a degree t that its worst site reaches, with share(t) of
 /// a healthy replica's batch, or not at all:
 ///   throughput = (healthy replicas + sum of share(t)) / D / slowdown(smallest t).
-/// Without any reduced replica this is the operation of dp_drop. Where the batch must stay whole,
-/// spare sites that do not replace damaged ones make up additional replicas, the fewest that fill
-/// the batch; the job waits where they do not suffice.
+/// Without any reduced replica this is the operation of dp_drop. The degrees are those with the
+/// most throughput in the time that interruptions leave, so that it is dp_drop's operation where
+/// the GPUs that this one leaves idle would cost more by being hit than they add. Where the batch
+/// must stay whole, spare sites that do not replace damaged ones make up additional replicas, the
+/// fewest that fill the batch; the job waits where they do not suffice.
 [[nodiscard]] sim::Operation nonuniform(const PolicyRates& rates, const sim::SiteCensus& census);
 
 /// For every number of GPUs that a site may have left, the degree that gives a replica of such
@@ -52,7 +54,8 @@ namespace runflat::planner {
 /// batch stays whole. With f groups lost in each stage (losses are spread evenly over the stages),
 /// m microbatches a replica and a bubble of b microbatches,
 ///   throughput = (m + b) / max(m + b, m + ceil(m f / (D - f))),
-/// as if decoupled backward passes and a staggered optimizer could fill every bubble.
+/// as if decoupled backward passes and a staggered optimizer could fill every bubble. Spares stay
+/// in reserve while the bubbles do: fewer active groups are hit less often.
 [[nodiscard]] sim::Operation rerouted(const PolicyRates& rates, const sim::SiteCensus& census);
 /// Lost groups, over all stages, that cost no throughput.
 [[nodiscard]] std::int64_t num_rerouted_free(const PolicyRates& rates);
@@ -65,11 +68,10 @@ namespace runflat::planner {
 [[nodiscard]] sim::Operation from_templates(const PolicyRates& rates,
                                             const sim::SiteCensus& census);
 
-/// `adaptive`: the operation of the alternative with the most expected work up to the next event,
-/// when events come a mean time T apart without memory:
-///   throughput exp(-pause / T) T - lost work,
-/// where the job must first survive the pause, and a policy that goes back to a checkpoint loses
-/// half an interval. The first of equals.
+/// `adaptive`: the operation of the alternative with the most throughput in the time that
+/// interruptions of its active GPUs leave, at what each costs under that policy:
+///   throughput x Interruptions::time_left(active GPUs).
+/// The first of equals.
 [[nodiscard]] sim::Operation best_of(const PolicyRates& rates, const sim::SiteCensus& census);
 
 }  // namespace runflat::planner

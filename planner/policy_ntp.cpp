@@ -2,6 +2,7 @@
 #include "planner/policy_family.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace runflat::planner {
 
@@ -26,33 +27,42 @@ namespace {
 struct ReducedReplicas {
   std::vector<std::int32_t> degrees;  ///< 0: the replica is dropped
   double throughput = 0.0;            ///< of the whole job
+  double worth = 0.0;                 ///< throughput in the time that interruptions leave
 };
+
+ReducedReplicas make_reduced(const PolicyRates& rates,
+                             std::vector<std::int32_t> degrees,
+                             double slowdown) {
+  const auto num_full = rates.num_replicas - static_cast<std::int64_t>(degrees.size());
+  auto batch = static_cast<double>(num_full);
+  std::int64_t num_active = num_full * rates.tp;  // of one site of every replica
+  for (const std::int32_t degree : degrees) {
+    batch += degree > 0 ? rates.reduced[static_cast<std::size_t>(degree)].share : 0.0;
+    num_active += degree;
+  }
+  const double throughput = batch / static_cast<double>(rates.num_replicas) / slowdown;
+  const double left = rates.interruptions.time_left(num_active * rates.sites_per_replica);
+  return {.degrees = std::move(degrees), .throughput = throughput, .worth = throughput * left};
+}
 
 /// The best degrees for replicas whose worst sites have `num_left` GPUs. The smallest degree in use
 /// slows every replica, so that leaving out the worst ones can be faster.
 ReducedReplicas choose_degrees(const PolicyRates& rates,
                                const std::vector<std::int32_t>& num_left) {
-  const auto num_replicas = static_cast<double>(rates.num_replicas);
-  const double full = num_replicas - static_cast<double>(num_left.size());
-  ReducedReplicas best{.degrees = std::vector<std::int32_t>(num_left.size(), 0),
-                       .throughput = full / num_replicas};
+  ReducedReplicas best = make_reduced(rates, std::vector<std::int32_t>(num_left.size(), 0), 1.0);
   for (std::int32_t lowest = rates.tp - 1; lowest >= 1 && !num_left.empty(); --lowest) {
     if (rates.reduced[static_cast<std::size_t>(lowest)].share <= 0.0) {
       continue;
     }
     const std::vector<std::int32_t> degree_for = best_degrees(rates, lowest);
-    double batch = full;
+    std::vector<std::int32_t> degrees;
     for (const std::int32_t left : num_left) {
-      const std::int32_t degree = degree_for[static_cast<std::size_t>(left)];
-      batch += degree > 0 ? rates.reduced[static_cast<std::size_t>(degree)].share : 0.0;
+      degrees.push_back(degree_for[static_cast<std::size_t>(left)]);
     }
-    const double slowdown = rates.healthy_slowdown[static_cast<std::size_t>(lowest)];
-    const double throughput = batch / num_replicas / slowdown;
-    if (throughput > best.throughput) {
-      best.throughput = throughput;
-      std::transform(num_left.begin(), num_left.end(), best.degrees.begin(), [&](auto left) {
-        return degree_for[static_cast<std::size_t>(left)];
-      });
+    ReducedReplicas reduced = make_reduced(
+        rates, std::move(degrees), rates.healthy_slowdown[static_cast<std::size_t>(lowest)]);
+    if (reduced.worth > best.worth) {
+      best = std::move(reduced);
     }
   }
   return best;
@@ -72,6 +82,7 @@ Operation with_whole_batch(const PolicyRates& rates, const SiteCensus& census) {
   PolicyRates larger = rates;
   larger.fixed_batch = false;
   larger.healthy_slowdown.assign(rates.healthy_slowdown.size(), 1.0);  // the batch comes first
+  larger.interruptions = {};
   for (; larger.num_job_sites() <= num_sites(census); ++larger.num_replicas) {
     Operation operation = nonuniform(larger, census);
     const double batch = operation.throughput * static_cast<double>(larger.num_replicas);

@@ -92,6 +92,33 @@ PolicyPauses pauses(PolicyKind policy, const Scenario& scenario) {
   return {};
 }
 
+Seconds detection_time(sim::Detection detection, const RecoverySpec& recovery) {
+  switch (detection) {
+    case sim::Detection::crash:
+      return recovery.detect_crash;
+    case sim::Detection::hang:
+      return recovery.detect_hang;
+    case sim::Detection::timeout:
+      return recovery.detect_timeout;
+    case sim::Detection::planned:
+      return {};
+  }
+  return {};
+}
+
+/// Of hardware faults; of crashes where there are none.
+Seconds mean_detection(const Scenario& scenario) {
+  Seconds sum{};
+  double rate = 0.0;
+  for (const sim::FailureClass& kind : scenario.failures.classes) {
+    if (!kind.slow && kind.blast_radius != sim::BlastRadius::job) {
+      sum += kind.rate_per_node_day * detection_time(kind.detection, scenario.recovery);
+      rate += kind.rate_per_node_day;
+    }
+  }
+  return rate > 0.0 ? sum / rate : scenario.recovery.detect_crash;
+}
+
 }  // namespace
 
 Bytes state_of_one_gpu(const Scenario& scenario) {
@@ -144,6 +171,22 @@ FaultRates fault_rates(const Scenario& scenario) {
     rates.add(kind.blast_radius, kind.rate_per_node_day * scenario.failures.scale * nodes);
   }
   return rates;
+}
+
+sim::Interruptions interruptions(PolicyKind policy,
+                                 const Scenario& scenario,
+                                 const FaultRates& rates,
+                                 Seconds step_time) {
+  constexpr double kSecondsPerDay = 86'400.0;
+  const sim::ChangeCost cost =
+      change_costs(policy, scenario)[static_cast<std::size_t>(sim::Change::hardware_fault)];
+  const Seconds redone =
+      cost.rolls_back ? sim::to_seconds(checkpoint_schedule(policy, scenario, rates).interval)
+                      : step_time;
+  return {.of_job_per_second = rates.software_per_day / kSecondsPerDay,
+          .per_gpu_second = rates.hardware_per_day / kSecondsPerDay /
+                            static_cast<double>(scenario.cluster.num_gpus()),
+          .cost = mean_detection(scenario) + sim::to_seconds(cost.pause) + redone / 2.0};
 }
 
 sim::CheckpointSchedule checkpoint_schedule(PolicyKind policy,

@@ -44,6 +44,13 @@ struct FaultRates {
 /// Those of the scenario's failures.
 [[nodiscard]] FaultRates fault_rates(const Scenario& scenario);
 
+/// Of `policy` under these faults. A fault costs its detection, the mean over the scenario's
+/// hardware failures, the pause, and half a step or, with a roll-back, half a checkpoint interval.
+[[nodiscard]] sim::Interruptions interruptions(PolicyKind policy,
+                                               const Scenario& scenario,
+                                               const FaultRates& rates,
+                                               Seconds step_time);
+
 [[nodiscard]] sim::CheckpointSchedule checkpoint_schedule(PolicyKind policy,
                                                           const Scenario& scenario,
                                                           const FaultRates& rates);

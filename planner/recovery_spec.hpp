@@ -68,7 +68,7 @@ struct RecoverySpec {
   /// Every piece of state lives on two DP ranks (plain DP, or ZeRO-1 with buddies), so that losing
   /// GPUs loses no committed step. Without it every policy goes back to the last checkpoint.
   bool peer_state = true;
-  RejoinRule rejoin_rule = RejoinRule::always;  ///< adaptive rejoins when it pays, in any case
+  RejoinRule rejoin_rule = RejoinRule::always;  ///< ntp, ntp_pw and adaptive: when it pays
   BatchRule batch = BatchRule::flexible;        ///< fixed: the job waits rather than train on less
 };
 

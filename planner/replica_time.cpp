@@ -148,8 +148,14 @@ UniformRule make_uniform_rule(const Scenario& scenario) {
 }
 
 Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy, const Scenario& scenario) {
+  return scenario_rates(policy, scenario, fault_rates(scenario));
+}
+
+Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy,
+                                                 const Scenario& scenario,
+                                                 const FaultRates& faults) {
   if (policy == PolicyKind::adaptive) {
-    return adaptive_rates(scenario);
+    return adaptive_rates(scenario, faults);
   }
   const ParallelSizes& layout = scenario.layout;
   const HealthyJob job{.tp = layout.tp,
@@ -171,6 +177,13 @@ Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy, const Scenar
   PolicyRates rates = std::move(computed).value();
   apply_listed(policy, scenario, rates);
   rates.fixed_batch = scenario.recovery.batch == BatchRule::fixed;
+  const auto healthy = replica_time({.tp_size = layout.tp,
+                                     .sync_degree = layout.tp,
+                                     .num_microbatches = scenario.num_microbatches()});
+  if (!healthy) {
+    return healthy.error();
+  }
+  rates.interruptions = interruptions(policy, scenario, faults, healthy->time);
   if (policy == PolicyKind::recycle || policy == PolicyKind::oobleck) {
     rates.pipeline =
         pipeline_rates(job, {.num_stages = layout.pp, .num_virtual = layout.vpp}, replica_time);

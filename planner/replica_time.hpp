@@ -1,6 +1,7 @@
 #pragma once
 
 #include "planner/rates.hpp"
+#include "planner/recovery_cost.hpp"
 #include "planner/scenario.hpp"
 #include "sim/step_query.hpp"
 #include "sim/stragglers.hpp"
@@ -21,8 +22,12 @@ namespace runflat::planner {
 /// Whether Megatron without NTP could run the scenario's model at a TP degree.
 [[nodiscard]] UniformRule make_uniform_rule(const Scenario& scenario);
 
-/// The rates of a policy on the scenario's job: of reduced replicas, those that the scenario lists
-/// where it lists any. Infeasible when the healthy job cannot run.
+/// The rates of a policy on the scenario's job under `faults`: of reduced replicas, those that the
+/// scenario lists where it lists any. Infeasible when the healthy job cannot run.
+[[nodiscard]] Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy,
+                                                               const Scenario& scenario,
+                                                               const FaultRates& faults);
+/// Under the scenario's own failures.
 [[nodiscard]] Expected<PolicyRates, Infeasible> scenario_rates(PolicyKind policy,
                                                                const Scenario& scenario);
 

@@ -5,8 +5,8 @@
 #include "planner/recovery_cost.hpp"
 #include "planner/replica_time.hpp"
 #include "sim/availability.hpp"
-#include "sim/down_count.hpp"
-#include "sim/fault_sampler.hpp"
+#include "sim/down_tally.hpp"
+#include "sim/fault_stream.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -56,7 +56,7 @@ Expected<PolicyRun, Infeasible> make_run(const Scenario& scenario,
                                          PolicyKind policy,
                                          Seconds step_time,
                                          const FaultRates& fault_rates) {
-  const auto rates = scenario_rates(policy, scenario);
+  const auto rates = scenario_rates(policy, scenario, fault_rates);
   if (!rates) {
     return rates.error();
   }
@@ -76,11 +76,11 @@ Expected<PolicyRun, Infeasible> make_run(const Scenario& scenario,
   run.job.detect_hang = sim::to_sim_time(scenario.recovery.detect_hang);
   run.job.detect_timeout = sim::to_sim_time(scenario.recovery.detect_timeout);
   run.job.step_shares = step_shares(scenario);
-  const double per_day = fault_rates.per_day();
-  const bool must_pay =
-      policy == PolicyKind::adaptive || scenario.recovery.rejoin_rule == RejoinRule::when_it_pays;
-  if (must_pay && per_day > 0.0) {
-    run.job.rejoin_horizon = sim::to_sim_time(Days{1.0 / per_day});
+  const bool weighs_interruptions = policy == PolicyKind::adaptive || policy == PolicyKind::ntp ||
+                                    policy == PolicyKind::ntp_pw ||
+                                    scenario.recovery.rejoin_rule == RejoinRule::when_it_pays;
+  if (weighs_interruptions) {
+    run.job.interruptions = interruptions(policy, scenario, fault_rates, step_time);
   }
   run.job.replan = [policy, known = *rates](const sim::SiteCensus& census) {
     return plan_operation(policy, known, census);
@@ -176,14 +176,70 @@ struct FaultFacts {
   std::vector<double> p99_down;
 };
 
+/// Calls `take(window)` for all that fails in a trial, window by window.
+template <typename Take>
+void for_each_window(const WhatIfRequest& request,
+                     const sim::ClusterShape& shape,
+                     std::int64_t trial,
+                     const Take& take) {
+  if (request.trace) {
+    const sim::FaultTimeline faults = sim::replay(*request.trace, shape, duration_of(request));
+    take(sim::whole_window(faults, sim::corruptions_of(faults.faults)));
+    return;
+  }
+  sim::FaultStream stream(request.scenario.failures,
+                          shape,
+                          duration_of(request),
+                          request.seed,
+                          static_cast<std::uint32_t>(trial));
+  while (const auto window = stream.next()) {
+    take(*window);
+  }
+}
+
+/// What failed in one trial.
+struct TrialFaults {
+  std::int64_t num_faults = 0;
+  double mean_down = 0.0;
+  double p99_down = 0.0;
+};
+
+/// Lives through one trial under all policies at once, so that they see the same faults without
+/// keeping them. The outcome goes to place `index` of every run.
+TrialFaults run_trial(const WhatIfRequest& request,
+                      std::int64_t trial,
+                      std::size_t index,
+                      std::vector<PolicyRun>& runs) {
+  const Scenario& scenario = request.scenario;
+  const sim::ClusterShape shape = scenario.shape_with_spares(scenario.most_spares());
+  sim::DownTally nodes(shape, sim::BlastRadius::node, duration_of(request));
+  std::vector<sim::JobLife> lives;
+  for (const PolicyRun& run : runs) {
+    lives.emplace_back(run.job, shape, duration_of(request));
+  }
+  TrialFaults facts;
+  for_each_window(request, shape, trial, [&](const sim::FaultWindow& window) {
+    facts.num_faults += static_cast<std::int64_t>(window.faults.size());
+    nodes.live_through(window);
+    for (sim::JobLife& life : lives) {
+      life.live_through(window);
+    }
+  });
+  for (std::size_t run = 0; run < runs.size(); ++run) {
+    runs[run].outcomes[index] = std::move(lives[run]).finish();
+  }
+  const sim::DownTimes down = std::move(nodes).finish();
+  facts.mean_down = down.mean() / shape.num_nodes;
+  facts.p99_down = static_cast<double>(down.quantile(0.99)) / shape.num_nodes;
+  return facts;
+}
+
 /// Lives through a range of trials and adds them up, a chunk at a time: no more outcomes than that
 /// are in memory at once.
 void run_batch(const WhatIfRequest& request,
                TrialRange batch,
                std::vector<PolicyRun>& runs,
                FaultFacts& facts) {
-  const Scenario& scenario = request.scenario;
-  const sim::ClusterShape shape = scenario.shape_with_spares(scenario.most_spares());
   std::atomic<std::int64_t> num_faults{0};
   facts.mean_down.resize(static_cast<std::size_t>(batch.end));
   facts.p99_down.resize(static_cast<std::size_t>(batch.end));
@@ -193,22 +249,11 @@ void run_batch(const WhatIfRequest& request,
       run.outcomes.resize(static_cast<std::size_t>(chunk.end - chunk.begin));
     }
     for_each_trial(request, chunk, batch.end, [&](std::int64_t trial) {
-      const sim::FaultTimeline faults =
-          request.trace ? sim::replay(*request.trace, shape, duration_of(request))
-                        : sim::sample_faults(scenario.failures,
-                                             shape,
-                                             duration_of(request),
-                                             request.seed,
-                                             static_cast<std::uint32_t>(trial));
-      num_faults += static_cast<std::int64_t>(faults.faults.size());
-      const sim::DownCount nodes(faults, sim::BlastRadius::node);
-      facts.mean_down[static_cast<std::size_t>(trial)] = nodes.mean() / nodes.num_components();
-      facts.p99_down[static_cast<std::size_t>(trial)] =
-          static_cast<double>(nodes.quantile(0.99)) / nodes.num_components();
-      for (PolicyRun& run : runs) {
-        run.outcomes[static_cast<std::size_t>(trial - chunk.begin)] =
-            sim::simulate_job(run.job, faults);
-      }
+      const TrialFaults found =
+          run_trial(request, trial, static_cast<std::size_t>(trial - chunk.begin), runs);
+      num_faults += found.num_faults;
+      facts.mean_down[static_cast<std::size_t>(trial)] = found.mean_down;
+      facts.p99_down[static_cast<std::size_t>(trial)] = found.p99_down;
     });
     for (PolicyRun& run : runs) {
       for (const sim::JobOutcome& outcome : run.outcomes) {

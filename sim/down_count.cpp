@@ -1,6 +1,7 @@
 #include "sim/down_count.hpp"
 
 #include "core/error.hpp"
+#include "sim/down_now.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -13,7 +14,7 @@ namespace {
 struct Change {
   SimTime time;
   ComponentRange range;
-  int delta;
+  std::int32_t delta;
 };
 
 std::vector<Change> changes_of(const FaultTimeline& timeline, BlastRadius level) {
@@ -53,17 +54,11 @@ DownCount::DownCount(const FaultTimeline& timeline, BlastRadius level)
       duration_(timeline.duration),
       num_components_(timeline.shape.num_components(level)) {
   require(duration_ > SimTime::zero(), "statistics need a duration above zero");
-  std::vector<std::int32_t> num_faults(static_cast<std::size_t>(num_components_), 0);
-  std::int32_t num_down = 0;
+  DownNow down(num_components_);
   for (const Change& change : changes_of(timeline, level)) {
-    for (std::int32_t i = change.range.first; i < change.range.first + change.range.num; ++i) {
-      std::int32_t& count = num_faults[static_cast<std::size_t>(i)];
-      num_down -= count > 0 ? 1 : 0;
-      count += change.delta;
-      num_down += count > 0 ? 1 : 0;
-    }
+    down.change(change.range, change.delta);
     if (change.time < duration_) {
-      append(steps_, {change.time, num_down});
+      append(steps_, {change.time, down.num_down()});
     }
   }
 }
@@ -77,55 +72,13 @@ std::int32_t DownCount::at(SimTime time) const {
   return std::prev(after)->num_down;
 }
 
-std::vector<std::int64_t> DownCount::time_at_each() const {
-  std::vector<std::int64_t> times(static_cast<std::size_t>(max()) + 1, 0);
+DownTimes DownCount::times() const {
+  DownTimes times;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     const SimTime end = i + 1 < steps_.size() ? steps_[i + 1].begin : duration_;
-    times[static_cast<std::size_t>(steps_[i].num_down)] += (end - steps_[i].begin).count();
+    times.add(steps_[i].num_down, end - steps_[i].begin);
   }
   return times;
-}
-
-double DownCount::mean() const {
-  double sum = 0.0;
-  double num_down = 0.0;
-  for (const std::int64_t time : time_at_each()) {
-    sum += num_down * static_cast<double>(time);
-    num_down += 1.0;
-  }
-  return sum / static_cast<double>(duration_.count());
-}
-
-std::int32_t DownCount::max() const {
-  return std::max_element(steps_.begin(),
-                          steps_.end(),
-                          [](const Step& a, const Step& b) { return a.num_down < b.num_down; })
-      ->num_down;
-}
-
-std::int32_t DownCount::quantile(double q) const {
-  require(q >= 0.0 && q <= 1.0, "a quantile lies between 0 and 1");
-  const double enough = q * static_cast<double>(duration_.count());
-  std::int64_t sum = 0;
-  std::int32_t num_down = 0;
-  for (const std::int64_t time : time_at_each()) {
-    sum += time;
-    if (sum > 0 && static_cast<double>(sum) >= enough) {
-      break;
-    }
-    ++num_down;
-  }
-  return std::min(num_down, max());
-}
-
-double DownCount::fraction_above(double num_down) const {
-  std::int64_t sum = 0;
-  double value = 0.0;
-  for (const std::int64_t time : time_at_each()) {
-    sum += value > num_down ? time : 0;
-    value += 1.0;
-  }
-  return static_cast<double>(sum) / static_cast<double>(duration_.count());
 }
 
 DownCount DownCount::sampled_every(SimTime interval) const {

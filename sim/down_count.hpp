@@ -1,5 +1,6 @@
 #pragma once
 
+#include "sim/down_times.hpp"
 #include "sim/fault_timeline.hpp"
 #include "sim/sim_time.hpp"
 
@@ -29,13 +30,13 @@ class DownCount {
   [[nodiscard]] const std::vector<Step>& steps() const { return steps_; }
 
   [[nodiscard]] std::int32_t at(SimTime time) const;
-  /// Weighted by time.
-  [[nodiscard]] double mean() const;
-  [[nodiscard]] std::int32_t max() const;
-  /// The least number that is not exceeded for at least the fraction `q` of the time, 0 <= q <= 1.
-  [[nodiscard]] std::int32_t quantile(double q) const;
-  /// Fraction of the time with more than `num_down` down.
-  [[nodiscard]] double fraction_above(double num_down) const;
+  [[nodiscard]] DownTimes times() const;
+  [[nodiscard]] double mean() const { return times().mean(); }
+  [[nodiscard]] std::int32_t max() const { return times().max(); }
+  [[nodiscard]] std::int32_t quantile(double q) const { return times().quantile(q); }
+  [[nodiscard]] double fraction_above(double num_down) const {
+    return times().fraction_above(num_down);
+  }
 
   /// The same as an observer sees it who looks at time 0 and then every `interval`, and believes
   /// the last look in between.
@@ -43,9 +44,6 @@ class DownCount {
 
  private:
   DownCount(std::vector<Step> steps, SimTime duration, std::int32_t num_components);
-
-  /// Time spent with each number of components down, in milliseconds; index is the number.
-  [[nodiscard]] std::vector<std::int64_t> time_at_each() const;
 
   std::vector<Step> steps_;
   SimTime duration_;

@@ -5,6 +5,7 @@
 #include "sim/checkpoint_interval.hpp"
 #include "sim/event_queue.hpp"
 #include "sim/goodput_buckets.hpp"
+#include "sim/portable_math.hpp"
 #include "sim/progress.hpp"
 
 #include <algorithm>
@@ -15,13 +16,14 @@ namespace {
 
 enum class Mode : std::uint8_t { running, detecting, recovering, waiting };
 
-/// A fault is repaired (`fault` set), a straggler's time begins or ends (`slowdown` set), or a
-/// phase of a recovery ends.
+enum class Ending : std::uint8_t { phase, repair, slowdown };
+
+/// What ends at a moment: a phase of a recovery (`number` is its generation), the repair of a
+/// component, or a straggler's slow time.
 struct Event {
-  const Fault* fault = nullptr;
-  const Slowdown* slowdown = nullptr;
-  bool begins = false;
-  std::int32_t generation = 0;
+  std::int32_t number = 0;
+  Ending ending = Ending::phase;
+  BlastRadius blast_radius = BlastRadius::gpu;
 };
 
 /// What the time up to the next event needs to know of an operation.
@@ -31,43 +33,37 @@ struct Standing {
   std::int32_t variant = 0;
 };
 
-class JobLife {
+}  // namespace
+
+class JobLife::Life {
  public:
-  JobLife(const JobSpec& job, const FaultTimeline& faults)
+  Life(const JobSpec& job, SimTime duration)
       : job_(job),
-        duration_(faults.duration),
+        duration_(duration),
         num_job_gpus_(static_cast<std::int64_t>(job.sites.num_job_sites) * job.sites.tp),
         pool_(job.sites),
         progress_(job.checkpoint, job.step_time),
-        buckets_(faults.duration, job.num_buckets),
+        buckets_(duration, job.num_buckets),
         stragglers_(job.sites.cluster, job.step_shares),
-        faults_(faults.faults),
-        slowdowns_(faults.slowdowns) {
-    SimTime longest_silence{};
-    for (const Fault& fault : faults_) {
-      longest_silence = std::max<SimTime>(longest_silence, fault.silent_for);
+        mean_gap_(job.checkpoint.first_mean_gap) {}
+
+  /// Of events at one moment, what begins comes first.
+  void live_through(const FaultWindow& window) {
+    Beginnings beginnings(window);
+    for (SimTime time = beginnings.next(); time < duration_; time = beginnings.next()) {
+      if (time >= SimTime::zero()) {
+        start();
+      }
+      beginnings.take([&](const auto& item) {
+        if (is_owned(item)) {
+          begin(item);
+        }
+      });
     }
-    progress_.remember(longest_silence);
-    mean_gap_ = job_.checkpoint.first_mean_gap;
-    schedule_slowdown();
-    while (next_fault_ < faults_.size() && faults_[next_fault_].begin < SimTime::zero()) {
-      warm_up(faults_[next_fault_++]);
-    }
-    adopt(replan());
-    mode_ = standing_.throughput > 0.0 ? Mode::running : Mode::waiting;
-    measure_spares();
   }
 
-  /// Of events at one moment, faults come first.
-  JobOutcome run() {
-    for (; next_fault_ < faults_.size() && faults_[next_fault_].begin < duration_; ++next_fault_) {
-      const Fault& fault = faults_[next_fault_];
-      if (is_owned(fault)) {
-        take_events(fault.begin - SimTime{1});
-        advance(fault.begin);
-        fault_begins(fault);
-      }
-    }
+  JobOutcome finish() {
+    start();
     take_events(duration_);
     advance(duration_);
     outcome_.goodput = progress_.kept_work() / static_cast<double>(duration_.count());
@@ -78,18 +74,47 @@ class JobLife {
   }
 
  private:
-  template <typename Hit>
-  [[nodiscard]] bool is_owned(const Hit& hit) const {
-    return hit.blast_radius == BlastRadius::job ||
-           hit.component < job_.sites.cluster.num_components(hit.blast_radius);
+  template <typename Item>
+  [[nodiscard]] bool is_owned(const Item& item) const {
+    return item.blast_radius == BlastRadius::job ||
+           item.component < job_.sites.cluster.num_components(item.blast_radius);
   }
 
-  /// Down from the start.
-  void warm_up(const Fault& fault) {
-    if (is_owned(fault) && fault.end > SimTime::zero() && fault.blast_radius != BlastRadius::job) {
+  /// The warm-up is over.
+  void start() {
+    if (has_started_) {
+      return;
+    }
+    has_started_ = true;
+    adopt(replan());
+    mode_ = standing_.throughput > 0.0 ? Mode::running : Mode::waiting;
+    measure_spares();
+  }
+
+  void begin(const Fault& fault) {
+    if (has_started_) {
+      move_to(fault.begin);
+      fault_begins(fault);
+    } else if (fault.end > SimTime::zero() && fault.blast_radius != BlastRadius::job) {
       pool_.fail(fault);
       schedule_repair(fault);
     }
+    if (fault.silent_for.count() > 0) {
+      progress_.end_corruption(fault.begin - fault.silent_for);
+    }
+  }
+
+  void begin(const Slowdown& slowdown) {
+    move_to(slowdown.begin);
+    if (slowdown.end > now_) {
+      events_.push(slowdown.end,
+                   {.number = stragglers_.begin(slowdown), .ending = Ending::slowdown});
+    }
+  }
+
+  void begin(const Corruption& corruption) {
+    move_to(corruption.begin);
+    progress_.begin_corruption(corruption.begin);
   }
 
   void take_events(SimTime end) {
@@ -99,51 +124,45 @@ class JobLife {
     });
   }
 
+  void move_to(SimTime time) {
+    if (has_started_) {
+      take_events(time - SimTime{1});
+      advance(time);
+    }
+  }
+
   void schedule_repair(const Fault& fault) {
     if (fault.end < duration_) {
-      events_.push(fault.end, {.fault = &fault});
+      events_.push(fault.end,
+                   {.number = fault.component,
+                    .ending = Ending::repair,
+                    .blast_radius = fault.blast_radius});
     }
-  }
-
-  /// The next one begins; those that began before the job are there from the start.
-  void schedule_slowdown() {
-    if (next_slowdown_ < slowdowns_.size() && slowdowns_[next_slowdown_].begin < duration_) {
-      const Slowdown& slowdown = slowdowns_[next_slowdown_++];
-      events_.push(std::max(slowdown.begin, SimTime::zero()),
-                   {.slowdown = &slowdown, .begins = true});
-    }
-  }
-
-  void change_pace(const Event& event) {
-    if (!event.begins) {
-      stragglers_.end(*event.slowdown);
-      return;
-    }
-    if (is_owned(*event.slowdown) && event.slowdown->end > now_) {
-      stragglers_.begin(*event.slowdown);
-      events_.push(event.slowdown->end, {.slowdown = event.slowdown});
-    }
-    schedule_slowdown();
   }
 
   void handle(const Event& event) {
-    if (event.slowdown != nullptr) {
-      change_pace(event);
-    } else if (event.fault == nullptr) {
-      if (event.generation == generation_) {
-        next_phase();
-      }
-    } else {
-      pool_.repair(*event.fault);
-      is_up_to_date_ = false;
-      repaired();
-      measure_spares();
+    switch (event.ending) {
+      case Ending::phase:
+        if (event.number == generation_) {
+          next_phase();
+        }
+        break;
+      case Ending::slowdown:
+        stragglers_.end(event.number);
+        break;
+      case Ending::repair:
+        pool_.repair({.component = event.number, .blast_radius = event.blast_radius});
+        is_up_to_date_ = false;
+        repaired();
+        measure_spares();
+        break;
     }
   }
 
   void fault_begins(const Fault& fault) {
     if (fault.blast_radius == BlastRadius::job) {
       if (mode_ != Mode::waiting) {
+        adopt(replan());  // every process starts anew
         interrupt(fault, Change::software_fault);
       }
       return;
@@ -191,7 +210,7 @@ class JobLife {
       return cost.pause + (cost.rolls_back ? job_.checkpoint.cost : SimTime::zero());
     }
     if (fault.silent_for.count() > 0) {
-      progress_.roll_back_before(fault.silent_for, outcome_.ledger);
+      progress_.undo_corruption(fault.begin - fault.silent_for, outcome_.ledger);
       return std::max(cost.pause, job_.cost_of(Change::software_fault).pause);
     }
     if (!cost.rolls_back) {
@@ -249,14 +268,27 @@ class JobLife {
     return next.throughput > standing_.throughput + kNoise;
   }
 
-  /// Whether a faster operation makes up for the pause before the next failure comes.
+  /// Whether a faster operation makes up for its pause. The next interruption takes the job into it
+  /// anyway, so what counts is the work up to then, at rate r, or up to the end in L: that of the
+  /// standing operation is worth w (1 - exp(-r L)) / r, and a pause p, which must be survived,
+  /// leaves w exp(-r p) (1 - exp(-r (L - p))) / r of the next one. w is the throughput in the time
+  /// that faults leave.
   [[nodiscard]] bool pays(const Operation& next) const {
-    if (job_.rejoin_horizon == kNever) {
+    const Interruptions& stops = job_.interruptions;
+    const std::int64_t active = pool_.num_active_gpus();
+    const double rate = stops.per_second(active);
+    if (rate <= 0.0) {
       return true;
     }
-    const SimTime left = job_.rejoin_horizon - job_.cost_of(Change::rejoin, next.variant).pause;
-    return next.throughput * static_cast<double>(left.count()) >
-           standing_.throughput * static_cast<double>(job_.rejoin_horizon.count());
+    const auto expected = [&](double throughput, std::int64_t num_active, SimTime pause) {
+      const SimTime left = std::max(duration_ - now_ - pause, SimTime::zero());
+      return throughput * stops.time_left(num_active) *
+             portable_exp(-rate * to_seconds(pause).count()) *
+             (1.0 - portable_exp(-rate * to_seconds(left).count()));
+    };
+    const SimTime pause = job_.cost_of(Change::rejoin, next.variant).pause;
+    return expected(next.throughput, next.num_active_gpus(), pause) >
+           expected(standing_.throughput, active, SimTime::zero());
   }
 
   /// Takes an operation that is no worse than the present one; a faster one costs a rejoin.
@@ -300,7 +332,7 @@ class JobLife {
     ++generation_;
   }
 
-  void end_phase_after(SimTime span) { events_.push(now_ + span, {.generation = generation_}); }
+  void end_phase_after(SimTime span) { events_.push(now_ + span, {.number = generation_}); }
 
   [[nodiscard]] const Operation& replan() { return operations_.find(pool_.counts(), job_.replan); }
 
@@ -352,9 +384,6 @@ class JobLife {
         ledger.add(Cause::waiting, rest, span);
         break;
     }
-    if (mode_ != Mode::running) {
-      progress_.wait(span);
-    }
     auto& time = outcome_.time_by_spares_needed;
     if (time.size() <= static_cast<std::size_t>(spares_needed_)) {
       time.resize(static_cast<std::size_t>(spares_needed_) + 1);
@@ -369,15 +398,12 @@ class JobLife {
   Progress progress_;
   GoodputBuckets buckets_;
   Stragglers stragglers_;
-  const std::vector<Fault>& faults_;
-  std::size_t next_fault_ = 0;
-  const std::vector<Slowdown>& slowdowns_;
-  std::size_t next_slowdown_ = 0;
   EventQueue<Event> events_;
   CensusCache<Operation> operations_;
   CensusCache<std::int64_t> needs_;
   Standing standing_;
   bool is_up_to_date_ = false;  // the present operation was made for the present census
+  bool has_started_ = false;
   Mode mode_ = Mode::running;
   SimTime pause_{};  // after the detection that is under way
   SimTime mean_gap_{};
@@ -389,14 +415,30 @@ class JobLife {
   JobOutcome outcome_;
 };
 
-}  // namespace
+JobLife::JobLife(const JobSpec& job, const ClusterShape& shape, SimTime duration)
+    : life_(std::make_unique<Life>(job, duration)) {
+  require(job.sites.cluster.gpus_per_node == shape.gpus_per_node &&
+              job.sites.cluster.domain_size == shape.domain_size &&
+              job.sites.cluster.num_nodes <= shape.num_nodes,
+          "the faults must be of a cluster that contains the job's");
+}
+
+JobLife::~JobLife() = default;
+JobLife::JobLife(JobLife&&) noexcept = default;
+JobLife& JobLife::operator=(JobLife&&) noexcept = default;
+
+void JobLife::live_through(const FaultWindow& window) {
+  life_->live_through(window);
+}
+
+JobOutcome JobLife::finish() && {
+  return life_->finish();
+}
 
 JobOutcome simulate_job(const JobSpec& job, const FaultTimeline& faults) {
-  require(job.sites.cluster.gpus_per_node == faults.shape.gpus_per_node &&
-              job.sites.cluster.domain_size == faults.shape.domain_size &&
-              job.sites.cluster.num_nodes <= faults.shape.num_nodes,
-          "the faults must be of a cluster that contains the job's");
-  return JobLife(job, faults).run();
+  JobLife life(job, faults.shape, faults.duration);
+  life.live_through(whole_window(faults, corruptions_of(faults.faults)));
+  return std::move(life).finish();
 }
 
 }  // namespace runflat::sim

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "sim/fault_timeline.hpp"
+#include "sim/fault_window.hpp"
+#include "sim/interruptions.hpp"
 #include "sim/ledger.hpp"
 #include "sim/operation.hpp"
 #include "sim/site_pool.hpp"
@@ -8,6 +10,8 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <vector>
 
 namespace runflat::sim {
@@ -59,8 +63,9 @@ struct JobSpec {
   SimTime detect_crash{};
   SimTime detect_hang{};
   SimTime detect_timeout{};
-  /// Mean time to the next failure. A rejoin must win back its pause in this time. kNever: always.
-  SimTime rejoin_horizon = kNever;
+  /// A rejoin must be expected to win back its pause before the next one of these or the end of the
+  /// trial. None: always.
+  Interruptions interruptions{};
   StepShares step_shares{};  ///< what stragglers stretch
   Replanner replan{};
   /// Spare sites that the full batch would need on a census of the job's own sites.
@@ -88,11 +93,33 @@ struct JobOutcome {
   std::vector<SimTime> time_by_spares_needed;  ///< index: sites needed
 };
 
-/// Lives through `faults.duration`. Faults outside `job.sites` are ignored, so that policies that
-/// own different numbers of spares share a timeline. Work of a reduced operation counts by its
-/// throughput. Planned work costs no detection and no work, but a checkpoint before a roll-back.
-/// Corruption that was silent loses all work since the last good checkpoint, under every policy.
-/// The slowest active component sets the pace. A function of its arguments only.
+/// A job that lives through one trial. Faults outside `job.sites` are ignored, so that policies
+/// that own different numbers of spares share the trial's faults. Work of a reduced operation
+/// counts by its throughput. Planned work costs no detection and no work, but a checkpoint before a
+/// roll-back. Corruption that was silent loses all work since the last good checkpoint, under every
+/// policy. The slowest active component sets the pace. Memory depends on the job and on what is
+/// down at a moment.
+class JobLife {
+ public:
+  /// `job` must outlive this; `shape` is of the faults that come. Throws InvalidArgument unless it
+  /// contains the job's cluster.
+  JobLife(const JobSpec& job, const ClusterShape& shape, SimTime duration);
+  ~JobLife();
+  JobLife(JobLife&&) noexcept;
+  JobLife& operator=(JobLife&&) noexcept;
+  JobLife(const JobLife&) = delete;
+  JobLife& operator=(const JobLife&) = delete;
+
+  void live_through(const FaultWindow& window);
+  /// After the last window of the trial.
+  [[nodiscard]] JobOutcome finish() &&;
+
+ private:
+  class Life;
+  std::unique_ptr<Life> life_;
+};
+
+/// The whole trial at once: a function of its arguments only.
 [[nodiscard]] JobOutcome simulate_job(const JobSpec& job, const FaultTimeline& faults);
 
 }  // namespace runflat::sim

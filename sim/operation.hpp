@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <numeric>
 #include <vector>
 
 namespace runflat::sim {
@@ -27,6 +28,14 @@ struct Operation {
   std::vector<std::int32_t> damaged_degrees{};  ///< active ranks by census order; 0: site not used
   std::vector<std::int32_t> filler_degrees{};   ///< healthy sites that run below the full degree
   std::int32_t variant = 0;  ///< whose change costs it has, where a policy chooses among several
+
+  [[nodiscard]] std::int64_t num_active_gpus() const {
+    return std::accumulate(
+        filler_degrees.begin(),
+        filler_degrees.end(),
+        std::accumulate(
+            damaged_degrees.begin(), damaged_degrees.end(), num_full_sites * full_degree));
+  }
 
   friend bool operator==(const Operation&, const Operation&) = default;
 };

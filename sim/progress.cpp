@@ -80,17 +80,6 @@ void Progress::run(SimTime span,
   ledger.add_gpu_ms(Cause::degraded, now.degraded);
 
   const std::int64_t num_stored = end / period;
-  if (remembered_.count() > 0) {
-    const SimTime oldest = now_ + span - remembered_;
-    const SimTime first_end = now_ + period - in_period_;  // of the period that is running
-    const std::int64_t num_old = oldest > first_end ? (oldest - first_end) / period : 0;
-    const std::int64_t skipped = std::clamp<std::int64_t>(num_old - 1, 0, num_stored);
-    for (std::int64_t i = skipped; i < num_stored; ++i) {
-      const SimTime trained = training_in((i + 1) * period) - training_in(in_period_);
-      marks_.push_back({.time = first_end + i * period, .kept = sum(kept_, amount(trained))});
-    }
-    forget_before(oldest);
-  }
   const auto since = [&](SimTime last) { return least(amount(last), now); };
   const bool ends_step = in_step_ + training >= step_time_;
   const bool ends_cycle = end / cycle > in_period_ / cycle;
@@ -111,13 +100,15 @@ void Progress::run(SimTime span,
     in_transit_ = {};
   }
   kept_ = sum(kept_, now);
-  now_ += span;
 }
 
 void Progress::lose(const Amount& amount, GpuTimeLedger& ledger) {
   kept_ = difference(kept_, amount);
   ledger.move_gpu_ms(Cause::useful, Cause::lost_work, amount.useful);
   ledger.move_gpu_ms(Cause::degraded, Cause::lost_work, amount.degraded);
+  for (Silent& silent : silent_) {
+    silent.kept = least(silent.kept, kept_);
+  }
 }
 
 void Progress::restart_cycle() {
@@ -129,9 +120,6 @@ void Progress::restart_cycle() {
 void Progress::roll_back(GpuTimeLedger& ledger) {
   lose(sum(since_stored_, in_transit_), ledger);
   restart_cycle();
-  if (!marks_.empty() && in_transit_.useful + in_transit_.degraded > 0) {
-    marks_.pop_back();  // it was on its way
-  }
   since_stored_ = {};
   in_transit_ = {};
   in_period_ = SimTime::zero();
@@ -144,18 +132,29 @@ void Progress::roll_back_to_snapshot(GpuTimeLedger& ledger) {
   in_period_ -= in_period_ % (checkpoint_.interval + checkpoint_.cost);
 }
 
-void Progress::roll_back_before(SimTime age, GpuTimeLedger& ledger) {
-  require(age <= remembered_, "a checkpoint of that age is not remembered");
+void Progress::begin_corruption(SimTime begin) {
+  silent_.push_back({.begin = begin, .kept = difference(kept_, since_stored_)});
+}
+
+void Progress::undo_corruption(SimTime begin, GpuTimeLedger& ledger) {
+  const Amount good = find_silent(begin)->kept;
   roll_back(ledger);
-  while (!marks_.empty() && marks_.back().time > now_ - age) {
-    marks_.pop_back();
-  }
-  const Amount before = marks_.empty() ? Amount{} : marks_.back().kept;
-  const Amount worthless = difference(kept_, before);
+  const Amount worthless = difference(kept_, good);
   lose({.work = std::max(0.0, worthless.work),
         .useful = std::max<std::int64_t>(0, worthless.useful),
         .degraded = std::max<std::int64_t>(0, worthless.degraded)},
        ledger);
+}
+
+void Progress::end_corruption(SimTime begin) {
+  silent_.erase(find_silent(begin));
+}
+
+std::vector<Progress::Silent>::iterator Progress::find_silent(SimTime begin) {
+  const auto found = std::find_if(
+      silent_.begin(), silent_.end(), [&](const Silent& silent) { return silent.begin == begin; });
+  require(found != silent_.end(), "a corruption is found after it began");
+  return found;
 }
 
 void Progress::drop_step(GpuTimeLedger& ledger) {
@@ -167,22 +166,10 @@ void Progress::drop_step(GpuTimeLedger& ledger) {
   in_step_ = SimTime::zero();
 }
 
-void Progress::remember(SimTime age) {
-  remembered_ = std::max(remembered_, age);
-}
-
 void Progress::set_interval(SimTime interval) {
   require(in_period_ == SimTime::zero(), "an interval starts with a checkpoint");
   checkpoint_.interval = interval;
   checkpoint_ = checked(checkpoint_);
-}
-
-/// Keeps the latest one before `time` too, which is the one to return to, and one in case that is
-/// still on its way.
-void Progress::forget_before(SimTime time) {
-  while (marks_.size() > 2 && marks_[1].time <= time) {
-    marks_.pop_front();
-  }
 }
 
 }  // namespace runflat::sim

@@ -2,7 +2,7 @@
 
 #include "sim/job_life.hpp"
 
-#include <deque>
+#include <vector>
 
 namespace runflat::sim {
 
@@ -18,21 +18,20 @@ class Progress {
            std::int64_t num_active,
            std::int64_t num_job_gpus,
            GpuTimeLedger& ledger);
-  /// Time passes without training; matters for roll_back_before only.
-  void wait(SimTime span) { now_ += span; }
-
   /// Loses everything since the last checkpoint in storage, which becomes the present state.
   void roll_back(GpuTimeLedger& ledger);
   /// Loses everything since the last snapshot, in memory or in storage.
   void roll_back_to_snapshot(GpuTimeLedger& ledger);
-  /// Loses everything since the last checkpoint in storage that is at least `age` old; to the start
-  /// of the job where there is none. `age` must not exceed what remember() was told.
-  void roll_back_before(SimTime age, GpuTimeLedger& ledger);
   /// Loses the step in flight.
   void drop_step(GpuTimeLedger& ledger);
 
-  /// From now on checkpoints as old as `age` can be returned to.
-  void remember(SimTime age);
+  /// From now on work and checkpoints are worthless, though nobody knows. `begin` is its name.
+  void begin_corruption(SimTime begin);
+  /// Loses everything since the last checkpoint in storage from before the corruption; to the start
+  /// of the job where there is none. Throws InvalidArgument for one that is not under way.
+  void undo_corruption(SimTime begin, GpuTimeLedger& ledger);
+  /// Forgets one of that name.
+  void end_corruption(SimTime begin);
   /// Another interval, from the present state on. Only right after a roll-back.
   void set_interval(SimTime interval);
 
@@ -46,9 +45,9 @@ class Progress {
     std::int64_t useful = 0;
     std::int64_t degraded = 0;
   };
-  /// A checkpoint in storage: when the state was taken, and all that was kept by then.
-  struct Mark {
-    SimTime time{};
+  /// A corruption under way, and what will be left of the present state when it is found.
+  struct Silent {
+    SimTime begin{};
     Amount kept;
   };
 
@@ -63,11 +62,10 @@ class Progress {
   [[nodiscard]] SimTime training_in(SimTime span) const;
   void lose(const Amount& amount, GpuTimeLedger& ledger);
   void restart_cycle();
-  void forget_before(SimTime time);
+  [[nodiscard]] std::vector<Silent>::iterator find_silent(SimTime begin);
 
   CheckpointSchedule checkpoint_;
   SimTime step_time_;
-  SimTime now_{};
   SimTime in_period_{};  // since the last snapshot that goes on to storage
   SimTime in_step_{};
   Amount kept_;
@@ -75,8 +73,7 @@ class Progress {
   Amount since_stored_;  // since the last snapshot that goes on to storage
   Amount in_transit_;    // between that one and the one before, while it is on its way
   Amount in_flight_;     // the part of a step that is not finished
-  SimTime remembered_{};
-  std::deque<Mark> marks_;  // by time
+  std::vector<Silent> silent_;
 };
 
 }  // namespace runflat::sim

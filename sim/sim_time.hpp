@@ -37,6 +37,11 @@ template <typename Period>
   return SimTime{whole};
 }
 
+/// Never later than kNever; `span` is at least zero.
+[[nodiscard]] constexpr SimTime add_span(SimTime time, SimTime span) {
+  return time > kNever - span ? kNever : time + span;
+}
+
 [[nodiscard]] constexpr Seconds to_seconds(SimTime time) {
   return Seconds{time};
 }

@@ -86,6 +86,9 @@ std::optional<Infeasible> check_query(const ModelSpec& model, const StepQuery& q
     return Infeasible{
         "zero_stage is 0 to 3, power_multiple is positive and num_recompute_layers not negative"};
   }
+  if (q.precision == Precision::fp32) {
+    return Infeasible{"no step in fp32 can be priced: the hardware parameters have no peak for it"};
+  }
   if (std::optional<Infeasible> fault = check_shards(model, q)) {
     return fault;
   }

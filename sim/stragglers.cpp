@@ -11,13 +11,17 @@ bool overlap(ComponentRange a, ComponentRange b) {
 
 }  // namespace
 
-void Stragglers::begin(const Slowdown& slowdown) {
+std::int32_t Stragglers::begin(const Slowdown& slowdown) {
   const Fault place{.component = slowdown.component, .blast_radius = slowdown.blast_radius};
-  slow_.push_back({&slowdown, components_hit(place, shape_, BlastRadius::gpu)});
+  slow_.push_back({.number = next_number_,
+                   .resource = slowdown.resource,
+                   .speed = slowdown.speed,
+                   .gpus = components_hit(place, shape_, BlastRadius::gpu)});
+  return next_number_++;
 }
 
-void Stragglers::end(const Slowdown& slowdown) {
-  std::erase_if(slow_, [&](const Slow& slow) { return slow.slowdown == &slowdown; });
+void Stragglers::end(std::int32_t number) {
+  std::erase_if(slow_, [&](const Slow& slow) { return slow.number == number; });
 }
 
 double Stragglers::pace(const SitePool& pool) const {
@@ -28,11 +32,10 @@ double Stragglers::pace(const SitePool& pool) const {
     }
     double speed = 1.0;
     for (const Slow& other : slow_) {
-      const bool same = other.slowdown->resource == slow.slowdown->resource;
-      speed *= same && overlap(slow.gpus, other.gpus) ? other.slowdown->speed : 1.0;
+      const bool same = other.resource == slow.resource;
+      speed *= same && overlap(slow.gpus, other.gpus) ? other.speed : 1.0;
     }
-    const double share =
-        slow.slowdown->resource == Resource::compute ? shares_.compute : shares_.network;
+    const double share = slow.resource == Resource::compute ? shares_.compute : shares_.network;
     pace = std::min(pace, 1.0 / (1.0 - share + share / speed));
   }
   return pace;

@@ -3,6 +3,7 @@
 #include "sim/fault_timeline.hpp"
 #include "sim/site_pool.hpp"
 
+#include <cstdint>
 #include <vector>
 
 namespace runflat::sim {
@@ -19,8 +20,9 @@ class Stragglers {
   Stragglers(const ClusterShape& shape, const StepShares& shares)
       : shape_(shape), shares_(shares) {}
 
-  void begin(const Slowdown& slowdown);
-  void end(const Slowdown& slowdown);
+  /// Returns the number by which end() knows it.
+  std::int32_t begin(const Slowdown& slowdown);
+  void end(std::int32_t number);
 
   /// Speed of a job that waits for the slowest of the pool's active GPUs, over its speed without
   /// stragglers. A component at speed s, the product of all that overlap it, stretches its share of
@@ -29,13 +31,16 @@ class Stragglers {
 
  private:
   struct Slow {
-    const Slowdown* slowdown = nullptr;
+    std::int32_t number = 0;
+    Resource resource = Resource::compute;
+    double speed = 1.0;
     ComponentRange gpus;
   };
 
   ClusterShape shape_;
   StepShares shares_;
   std::vector<Slow> slow_;
+  std::int32_t next_number_ = 0;
 };
 
 }  // namespace runflat::sim

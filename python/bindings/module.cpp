@@ -13,4 +13,6 @@ PYBIND11_MODULE(_core, m) {
   runflat::python::bind_sim(m);
   runflat::python::bind_faults(m);
   runflat::python::bind_data(m);
+  runflat::python::bind_train(m);
+  runflat::python::bind_checkpoint(m);
 }

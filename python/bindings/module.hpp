@@ -13,5 +13,7 @@ void bind_what_if(pybind11::module_& m);
 void bind_sim(pybind11::module_& m);
 void bind_faults(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
+void bind_train(pybind11::module_& m);
+void bind_checkpoint(pybind11::module_& m);
 
 }  // namespace runflat::python

@@ -6,8 +6,8 @@
 #include "python/bindings/module.hpp"
 #include "python/bindings/scenario_py.hpp"
 #include "sim/availability.hpp"
-#include "sim/down_count.hpp"
-#include "sim/fault_sampler.hpp"
+#include "sim/down_tally.hpp"
+#include "sim/fault_stream.hpp"
 #include "sim/hardware.hpp"
 #include "sim/step_cost.hpp"
 #include "sim/step_terms.hpp"
@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace py = pybind11;
@@ -47,12 +48,15 @@ std::vector<DownGpus> down_gpus(const LoadedScenario& loaded,
   const Scenario& scenario = loaded.scenario;
   std::vector<DownGpus> all;
   for (std::int64_t trial = 0; trial < trials; ++trial) {
-    const sim::DownCount down(sim::sample_faults(scenario.failures,
-                                                 scenario.shape_with_spares(0),
-                                                 sim::to_sim_time(scenario.duration),
-                                                 seed,
-                                                 static_cast<std::uint32_t>(trial)),
-                              sim::BlastRadius::gpu);
+    const sim::ClusterShape shape = scenario.shape_with_spares(0);
+    const sim::SimTime duration = sim::to_sim_time(scenario.duration);
+    sim::FaultStream faults(
+        scenario.failures, shape, duration, seed, static_cast<std::uint32_t>(trial));
+    sim::DownTally tally(shape, sim::BlastRadius::gpu, duration);
+    while (const auto window = faults.next()) {
+      tally.live_through(*window);
+    }
+    const sim::DownTimes down = std::move(tally).finish();
     all.emplace_back(down.mean(), down.max(), down.fraction_above(above));
   }
   return all;

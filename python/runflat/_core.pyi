@@ -314,3 +314,60 @@ class IndexedDataset:
     def num_documents(self) -> int: ...
     @property
     def num_tokens(self) -> int: ...
+
+def train_world_size(config: Path, overrides: Sequence[str]) -> int:
+    """How many ranks a configuration for training has. ParseError for one that is not right."""
+
+def launcher() -> str | None:
+    """The launcher (torchrun, Slurm, ...) that started this process as one of several ranks."""
+
+class Checkpoint:
+    """A checkpoint, or the latest of a folder of them. ParseError for what is damaged."""
+
+    def __init__(self, path: Path) -> None: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def header(self) -> dict[str, Any]:
+        """steps, consumed_samples, dtype, has_moments, rotary_base, norm_epsilon, model."""
+
+    @property
+    def params(self) -> list[tuple[str, list[int]]]:
+        """Megatron's names and shapes."""
+
+    def read(self, param: str) -> NDArray[Any]:
+        """All its elements in unit-major order, float32 or float64 as stored."""
+
+    def verify(self) -> None:
+        """Reads everything and compares checksums."""
+
+def complete_model(model: dict[str, Any]) -> dict[str, Any]:
+    """A `[model]` with the defaults of its family."""
+
+def model_params(model: dict[str, Any]) -> list[tuple[str, list[int]]]:
+    """Megatron's names and shapes of its parameters."""
+
+def write_checkpoint(
+    folder: Path, header: dict[str, Any], values_of: Callable[[str], NDArray[Any]]
+) -> None:
+    """A checkpoint of weights alone, each parameter in unit-major order."""
+
+class SafetensorsFile:
+    """A safetensors file, checked as the format demands."""
+
+    def __init__(self, path: Path) -> None: ...
+    @property
+    def tensors(self) -> list[tuple[str, str, list[int]]]:
+        """Names, types and shapes, in the order of the data."""
+
+    @property
+    def metadata(self) -> list[tuple[str, str]]: ...
+    def read(self, name: str) -> NDArray[np.uint8]: ...
+
+def write_safetensors(
+    path: Path,
+    tensors: Sequence[tuple[str, str, Sequence[int]]],
+    metadata: Sequence[tuple[str, str]],
+    data_of: Callable[[str], NDArray[Any]],
+) -> None:
+    """The file appears whole or not at all."""

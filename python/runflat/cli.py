@@ -14,12 +14,14 @@ from typer.exceptions import TyperException
 
 from runflat import InfeasibleError, ParseError, __version__
 from runflat.calibrate_command import calibrate_command
+from runflat.ckpt_command import ckpt_app
 from runflat.data_command import data_app
 from runflat.faults_command import faults_app
 from runflat.plan_command import plan_command
 from runflat.reproduce_command import reproduce_app
 from runflat.step_command import step_command
 from runflat.sweep_command import sweep_command
+from runflat.train_command import train_command
 from runflat.validate_command import validate_command
 from runflat.whatif_command import whatif_command
 
@@ -35,10 +37,12 @@ app.command("sweep")(sweep_command)
 app.add_typer(reproduce_app, name="reproduce")
 app.command("plan")(plan_command)
 app.command("step")(step_command)
+app.command("train")(train_command)
 app.command("validate")(validate_command)
 app.command("calibrate")(calibrate_command)
 app.add_typer(faults_app)
 app.add_typer(data_app)
+app.add_typer(ckpt_app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -53,7 +57,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="and exit")
     ] = False,
 ) -> None:
-    """Plan and simulate LLM training that survives GPU failures."""
+    """Plan, simulate and run LLM training that survives GPU failures."""
 
 
 def main() -> None:

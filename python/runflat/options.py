@@ -9,7 +9,7 @@ import typer
 Scenario = Annotated[str, typer.Argument(help="A TOML file or the name of a shipped scenario.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the scenario."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the file."),
 ]
 Policies = Annotated[str, typer.Option(help="Recovery policies to compare, as a,b; default: all.")]
 Trials = Annotated[

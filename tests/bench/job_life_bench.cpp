@@ -2,13 +2,16 @@
 
 #include "planner/policy.hpp"
 #include "sim/fault_sampler.hpp"
+#include "sim/fault_stream.hpp"
 #include "sim/job_life.hpp"
+#include "tests/allocation_meter.hpp"
 
 #include <benchmark/benchmark.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -153,24 +156,66 @@ BENCHMARK(aire_sim_default)
     ->Name("simulate_job/4360_servers_256_days")
     ->Unit(benchmark::kMillisecond);
 
-/// One year of 100,000 GPUs at the Llama-3 rate, nine tenths of the faults of single GPUs.
+/// 100,000 GPUs at the Llama-3 rate, nine tenths of the faults of single GPUs.
+sim::FailureModel failures_of_100k_gpus() {
+  const sim::Distribution repair = trace_repairs();
+  return {.classes = {{.name = "gpu",
+                       .blast_radius = sim::BlastRadius::gpu,
+                       .rate_per_node_day = 3.4e-3,
+                       .repair = repair},
+                      {.name = "node",
+                       .blast_radius = sim::BlastRadius::node,
+                       .rate_per_node_day = 0.4e-3,
+                       .repair = repair}}};
+}
+
 void year_of_100k_gpus(benchmark::State& state) {
   const auto policy = static_cast<PolicyKind>(state.range(0));
-  const sim::Distribution repair = trace_repairs();
-  const sim::FailureModel model = {.classes = {{.name = "gpu",
-                                                .blast_radius = sim::BlastRadius::gpu,
-                                                .rate_per_node_day = 3.4e-3,
-                                                .repair = repair},
-                                               {.name = "node",
-                                                .blast_radius = sim::BlastRadius::node,
-                                                .rate_per_node_day = 0.4e-3,
-                                                .repair = repair}}};
   state.SetLabel(std::string(to_string(policy)));
-  simulate_trials(state, job_of(policy, 12'160, 384, 16), model, Days{365});
+  simulate_trials(state, job_of(policy, 12'160, 384, 16), failures_of_100k_gpus(), Days{365});
 }
 BENCHMARK(year_of_100k_gpus)
     ->Name("simulate_job/100352_gpus_365_days/policy")
     ->DenseRange(0, static_cast<std::int64_t>(kAllPolicies.size()) - 1)
+    ->Unit(benchmark::kMillisecond);
+
+/// What a campaign does for a trial: eight policies live through the same faults, which are sampled
+/// on the way. `peak_bytes` is the most memory at any moment.
+void trial_of_100k_gpus(benchmark::State& state) {
+  constexpr std::size_t kNumPolicies = 8;
+  const sim::FailureModel model = failures_of_100k_gpus();
+  const sim::SimTime duration = sim::to_sim_time(Days{365.0 * static_cast<double>(state.range(0))});
+  std::vector<sim::JobSpec> jobs;
+  for (std::size_t i = 0; i < kNumPolicies; ++i) {
+    jobs.push_back(job_of(kAllPolicies[i], 12'160, 384, 16));
+  }
+  const tests::AllocationMeter meter;
+  std::uint32_t trial = 0;
+  std::size_t num_faults = 0;
+  for (auto _ : state) {
+    const sim::ClusterShape shape = jobs.front().sites.cluster;
+    std::vector<sim::JobLife> lives;
+    for (const sim::JobSpec& job : jobs) {
+      lives.emplace_back(job, shape, duration);
+    }
+    sim::FaultStream stream(model, shape, duration, 1, trial++);
+    while (const auto window = stream.next()) {
+      num_faults += window->faults.size();
+      for (sim::JobLife& life : lives) {
+        life.live_through(*window);
+      }
+    }
+    for (sim::JobLife& life : lives) {
+      benchmark::DoNotOptimize(std::move(life).finish());
+    }
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(num_faults * kNumPolicies));
+  state.counters["peak_bytes"] = static_cast<double>(meter.peak());
+}
+BENCHMARK(trial_of_100k_gpus)
+    ->Name("campaign_trial/100352_gpus_8_policies/years")
+    ->Arg(1)
+    ->Arg(10)
     ->Unit(benchmark::kMillisecond);
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "exec/trainer.hpp"
 
+#include "exec/mock_dataset.hpp"
 #include "tests/catch.hpp"
 #include "tests/exec/training_run.hpp"
 
@@ -176,5 +177,81 @@ TEST_CASE("bf16 with fp32 masters follows fp32 and keeps all owners equal", "[ex
   for (std::size_t step = 0; step < run.losses.size(); ++step) {
     // bf16 has 8 bits: a rounding of 2^-9 for every activation, of which losses are means.
     CHECK(run.losses[step] == Approx(expected.losses[step]).epsilon(4e-3));
+  }
+}
+
+TEST_CASE("evaluation gives the loss of the step that would follow and changes nothing",
+          "[exec][trainer]") {
+  const ModelSpec model = GENERATE(tiny_llama(), tiny_gpt());
+  const std::vector<LayoutCase> layouts = {
+      {.name = "one rank", .sizes = {}},
+      {.name = "PP2 x 2 virtual", .sizes = {.pp = 2, .vpp = 2}},
+      {.name = "PP4", .sizes = {.pp = 4}},
+      {.name = "TP2 PP2 DP2, one reduced stage, SP ZeRO-1",
+       .sizes = {.tp = 2, .dp = 2, .pp = 2},
+       .inactive = {without(0, 0, {1})},
+       .zero_stage = 1,
+       .sequence_parallel = true,
+       .recompute = Recompute::full}};
+  for (const LayoutCase& layout : layouts) {
+    CAPTURE(model.name, layout.name);
+    const Plan plan = plan_of(model, layout);
+    const TrainingRun expected = train(plan, config_of(layout), 2);
+    std::vector<double> losses;
+    run_on_host(plan.cluster.num_gpus(), [&](exec::Device& device, exec::Transport& transport) {
+      if (!plan.layout.rank_of(GpuId(transport.process()))) {
+        return;
+      }
+      const exec::MockDataset data({.seq_length = model.seq_length,
+                                    .num_samples = 1 << 20,
+                                    .vocab_size = model.padded_vocab_size,
+                                    .seed = 7});
+      exec::Trainer trainer(device, transport, plan, config_of(layout));
+      for (int step = 0; step < 2; ++step) {
+        const exec::Progress before = trainer.progress();
+        const double loss = trainer.evaluate(data, before.consumed_samples).sums.loss;
+        REQUIRE(trainer.progress() == before);
+        const double trained = trainer.step(data).sums.loss;
+        if (trainer.rank().value() == 0) {
+          losses.insert(losses.end(), {loss, trained});
+        }
+      }
+    });
+    CHECK(losses ==
+          std::vector<double>{
+              expected.losses[0], expected.losses[0], expected.losses[1], expected.losses[1]});
+  }
+}
+
+TEST_CASE("gradients are resharded and reduced while the last backward still runs",
+          "[exec][trainer][overlap]") {
+  ModelSpec model = tiny_llama();
+  model.hidden_size = 128;  // long enough for a bucket to be on its way before the next is ready
+  model.kv_channels = 16;
+  model.ffn_hidden_size = 512;
+  model.seq_length = 64;
+  const LayoutCase layout{.name = "TP4 + TP2",
+                          .sizes = {.tp = 4, .dp = 2},
+                          .inactive = {without(1, 0, {1, 2})},
+                          .num_buckets = 4};
+  const TrainingRun run = train(plan_of(model, layout), config_of(layout), 3);
+  for (const Timeline& timeline : run.timelines) {
+    Seconds last_backward{};
+    for (const Span& span : timeline.spans()) {
+      last_backward = span.name == "backward" ? std::max(last_backward, span.end) : last_backward;
+    }
+    const auto any = [&](const char* name, Seconds Span::*time) {
+      return std::any_of(timeline.spans().begin(), timeline.spans().end(), [&](const Span& span) {
+        return span.name == name && span.*time < last_backward;
+      });
+    };
+    const std::int64_t rank = timeline.spans().front().rank.value();
+    CAPTURE(rank);
+    if (rank < 4) {  // the replica that computes in another map than it synchronises in
+      CHECK(any("reshard_to_sync", &Span::end));
+    }
+    if (rank < 2 || rank >= 4) {  // extra ranks do not reduce; the end is up to the other replica
+      CHECK(any("reduce", &Span::begin));
+    }
   }
 }

@@ -1,12 +1,14 @@
 #include "tests/exec/training_run.hpp"
 
 #include "core/error.hpp"
+#include "exec/checkpointer.hpp"
 #include "exec/host_device.hpp"
 #include "exec/loopback_communicator.hpp"
 #include "exec/mock_dataset.hpp"
 
 #include <cstring>
 #include <mutex>
+#include <optional>
 
 namespace runflat::tests {
 namespace {
@@ -144,7 +146,8 @@ void run_on_host(std::int64_t world_size, const RankBody& body) {
 TrainingRun train(const Plan& plan,
                   const exec::TrainerConfig& config,
                   std::int64_t num_steps,
-                  const RunRanks& run_ranks) {
+                  const RunRanks& run_ranks,
+                  const CheckpointUse& checkpoints) {
   TrainingRun run;
   run.timelines.resize(static_cast<std::size_t>(plan.layout.num_ranks()));
   Owners owners;
@@ -163,8 +166,18 @@ TrainingRun train(const Plan& plan,
         world->join(world->barrier());
       }
     };
-    for (std::int64_t step = 0; step < num_steps; ++step) {
-      if (step + 1 == num_steps) {
+    std::optional<Checkpointer> checkpointer;
+    if (!checkpoints.save.empty()) {
+      checkpointer.emplace(
+          transport,
+          plan.layout,
+          CheckpointerConfig{.folder = checkpoints.save, .timeout = config.timeout});
+    }
+    if (!checkpoints.load.empty()) {
+      load_checkpoint(checkpoints.load, device, trainer);
+    }
+    while (trainer.progress().steps < num_steps) {
+      if (trainer.progress().steps + 1 == num_steps) {
         trainer.record();
       }
       const StepResult result = trainer.step(data);
@@ -181,6 +194,12 @@ TrainingRun train(const Plan& plan,
         owners.add(device, *state);
       }
       meet();
+      if (checkpointer && trainer.progress().steps == checkpoints.save_at) {
+        checkpointer->save(device, trainer);
+      }
+    }
+    if (checkpointer) {
+      checkpointer->wait();
     }
     run.timelines[trainer.rank().index()] = trainer.take_timeline();
   });

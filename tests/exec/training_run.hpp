@@ -4,6 +4,7 @@
 #include "exec/trainer.hpp"
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <string>
@@ -55,10 +56,18 @@ using RunRanks = std::function<void(std::int64_t world_size, const RankBody&)>;
 /// In threads, on the host.
 void run_on_host(std::int64_t world_size, const RankBody& body);
 
-/// Trains on mock data.
+/// Where a training run starts, and what it leaves.
+struct CheckpointUse {
+  std::filesystem::path load = {};  ///< a checkpoint; empty: start with drawn weights
+  std::filesystem::path save = {};  ///< a folder; empty: none
+  std::int64_t save_at = 0;         ///< after this step, while training goes on
+};
+
+/// Trains on mock data until `num_steps` steps have been taken, those of the checkpoint included.
 [[nodiscard]] TrainingRun train(const Plan& plan,
                                 const exec::TrainerConfig& config,
                                 std::int64_t num_steps,
-                                const RunRanks& run_ranks = run_on_host);
+                                const RunRanks& run_ranks = run_on_host,
+                                const CheckpointUse& checkpoints = {});
 
 }  // namespace runflat::tests

@@ -11,6 +11,13 @@
 
 namespace runflat::tests {
 
+/// Copies to the device. A copy from pageable memory may return before it ends, and streams that do
+/// not block would not wait for it.
+inline void upload(void* to, const void* from, std::size_t num_bytes) {
+  kernels::check_cuda(cudaMemcpy(to, from, num_bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+  kernels::check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+}
+
 class DeviceBytes {
  public:
   explicit DeviceBytes(std::int64_t size) : size_(static_cast<std::size_t>(size)) {
@@ -29,11 +36,12 @@ class DeviceBytes {
   ~DeviceBytes() { cudaFree(data_); }
 
   [[nodiscard]] std::byte* data() const { return static_cast<std::byte*>(data_); }
-  void fill(int byte) const { kernels::check_cuda(cudaMemset(data_, byte, size_), "cudaMemset"); }
+  void fill(int byte) const {
+    kernels::check_cuda(cudaMemset(data_, byte, size_), "cudaMemset");
+    kernels::check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  }
   void write(std::int64_t first, const std::vector<std::byte>& bytes) const {
-    kernels::check_cuda(
-        cudaMemcpy(data() + first, bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
-        "cudaMemcpy");
+    upload(data() + first, bytes.data(), bytes.size());
   }
   [[nodiscard]] std::vector<std::byte> read(std::int64_t first, std::int64_t num) const {
     std::vector<std::byte> bytes(static_cast<std::size_t>(num));
@@ -83,9 +91,7 @@ class DeviceValues {
   void write(const std::vector<double>& values) {
     const std::vector<T> rounded = converted<T>(values);
     host = converted<double>(rounded);
-    kernels::check_cuda(
-        cudaMemcpy(data(), rounded.data(), rounded.size() * sizeof(T), cudaMemcpyHostToDevice),
-        "cudaMemcpy");
+    upload(data(), rounded.data(), rounded.size() * sizeof(T));
   }
   [[nodiscard]] T* data() const { return reinterpret_cast<T*>(memory_.data()) + kMargin + shift_; }
   [[nodiscard]] std::vector<T> read_raw() const {
@@ -129,9 +135,7 @@ struct DeviceIds {
 
   explicit DeviceIds(const std::vector<std::int32_t>& ids)
       : host(ids), device(static_cast<std::int64_t>(ids.size()) * 4) {
-    kernels::check_cuda(
-        cudaMemcpy(device.data(), ids.data(), ids.size() * 4, cudaMemcpyHostToDevice),
-        "cudaMemcpy");
+    upload(device.data(), ids.data(), ids.size() * 4);
   }
   [[nodiscard]] const std::int32_t* data() const {
     return reinterpret_cast<const std::int32_t*>(device.data());

@@ -321,9 +321,7 @@ TEST_CASE("one optimizer tensor may have more than 2^31 elements", "[kernels][la
   const DeviceBytes exp_avg_sq(kBeyond * 4);
   exp_avg_sq.fill(0);
   const DeviceBytes numbers(16);  // scale, squared sum
-  kernels::check_cuda(
-      cudaMemcpy(numbers.data(), std::vector<double>{1.0, 0.0}.data(), 16, cudaMemcpyHostToDevice),
-      "cudaMemcpy");
+  tests::upload(numbers.data(), std::vector<double>{1.0, 0.0}.data(), 16);
   const kernels::AdamwTensor tensor = {.grad = grad.data(),
                                        .master = master.data(),
                                        .exp_avg = exp_avg.data(),

@@ -62,8 +62,7 @@ void check_adamw(tests::Dice& dice, int num_tensors, std::int64_t longest) {
   }
   const double scale = 0.25;
   const tests::DeviceBytes device_scale(sizeof(scale));
-  kernels::check_cuda(
-      cudaMemcpy(device_scale.data(), &scale, sizeof(scale), cudaMemcpyHostToDevice), "cudaMemcpy");
+  tests::upload(device_scale.data(), &scale, sizeof(scale));
   const tests::DeviceStream stream;
   for (std::int64_t step = 5; step < 8; ++step) {
     kernels::adamw({.tensors = tensors,
@@ -120,7 +119,7 @@ TEST_CASE("the squared sum is that of fp64, the same bits every time, and clips"
   std::vector<double> first;
   for (int round = 0; round < 2; ++round) {
     std::vector<double> host = {3.0, 10.0, 0.0, 0.0};
-    kernels::check_cuda(cudaMemcpy(sum, host.data(), 32, cudaMemcpyHostToDevice), "cudaMemcpy");
+    tests::upload(sum, host.data(), 32);
     kernels::squared_sum({.runs = runs, .sum = sum, .workspace = workspace.data()}, stream.get());
     kernels::clip_scale({.squared_sum = sum, .tokens = sum + 1, .norm = sum + 2, .scale = sum + 3},
                         stream.get());

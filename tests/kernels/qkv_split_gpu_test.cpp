@@ -54,9 +54,13 @@ void check_split_and_merge(tests::Dice& dice, QkvSplitArgs args, std::int64_t sh
   CHECK(same(k, host_k));
   CHECK(same(v, host_v));
   // Merge what the device holds, which is rounded.
-  host_q = q.read();
-  host_k = k.read();
-  host_v = v.read();
+  const auto take = [](const DeviceValues<T>& from, Values& to) {
+    const Values values = from.read();
+    std::copy(values.begin(), values.end(), to.begin());
+  };
+  take(q, host_q);
+  take(k, host_k);
+  take(v, host_v);
   kernels::qkv_merge(args, stream.get());
   stream.finish();
   kernels::qkv_merge_reference(expected);

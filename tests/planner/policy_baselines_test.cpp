@@ -154,14 +154,17 @@ TEST_CASE("a shorter pipeline gets the batch that its fused stages finish in tim
 }
 
 TEST_CASE("adaptive follows the policy that promises the most work", "[planner][policy]") {
-  // Four replicas of one site and a spare; failures every 1000 s. Swapping costs 300 s and keeps
-  // all, exp(-0.3) = 0.741; dropping costs 10 s and keeps three of four without the spare.
+  // Four replicas of a site of 8 and a spare. An active GPU is hit every 32,000 s, four sites every
+  // 1000 s. Swapping costs 300 s and keeps all, exp(-0.3) = 0.741; rerouting costs 10 s.
   PolicyRates rates = job_of(4, {});
-  rates.mean_time_to_event = Seconds{1000};
-  const PolicyRates plain = rates;
-  rates.alternatives = {{.policy = PolicyKind::spare_domain, .rates = plain, .pause = Seconds{300}},
-                        {.policy = PolicyKind::recycle, .rates = plain, .pause = Seconds{10}},
-                        {.policy = PolicyKind::restart, .rates = plain, .lost_work = Seconds{270}}};
+  const auto at_cost = [plain = rates](PolicyKind policy, double seconds) {
+    Alternative alternative{.policy = policy, .rates = plain};
+    alternative.rates.interruptions = {.per_gpu_second = 1.0 / 32'000.0, .cost = Seconds{seconds}};
+    return alternative;
+  };
+  rates.alternatives = {at_cost(PolicyKind::spare_domain, 300.0),
+                        at_cost(PolicyKind::recycle, 10.0),
+                        at_cost(PolicyKind::restart, 310.0)};
   const auto variant = [&](std::int64_t healthy, std::int64_t damaged) {
     SiteCensus census{.num_healthy = healthy};
     census.num_lost.assign(static_cast<std::size_t>(damaged), 1);
@@ -169,10 +172,10 @@ TEST_CASE("adaptive follows the policy that promises the most work", "[planner][
   };
   CHECK(variant(4, 1) == 1);  // the spare replaces the lost group under recycle as well: 0.990
   CHECK(variant(3, 1) == 1);  // only recycle runs
-  rates.alternatives[1].pause = Seconds{400};
-  CHECK(variant(4, 1) == 0);  // 0.741, 0.670 and 1 - 0.27 = 0.73
-  rates.alternatives[2].lost_work = Seconds{250};
-  CHECK(variant(4, 1) == 2);  // 0.75
+  rates.alternatives[1] = at_cost(PolicyKind::recycle, 400.0);
+  CHECK(variant(4, 1) == 0);  // 0.741, 0.670 and 0.733
+  rates.alternatives[2] = at_cost(PolicyKind::restart, 290.0);
+  CHECK(variant(4, 1) == 2);  // 0.748
 
   SiteCensus gone{.num_healthy = 0, .num_lost = {8, 8, 8, 8, 8}};
   CHECK(plan_operation(PolicyKind::adaptive, rates, gone).throughput == 0.0);

@@ -1,6 +1,11 @@
 #include "planner/policy.hpp"
+#include "planner/rates.hpp"
 #include "planner/what_if.hpp"
+#include "sim/fault_sampler.hpp"
+#include "sim/job_life.hpp"
 #include "tests/catch.hpp"
+#include "tests/planner/job_under.hpp"
+#include "tests/planner/paper_replica.hpp"
 #include "tests/planner/shipped_scenario.hpp"
 
 #include <algorithm>
@@ -8,6 +13,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 using namespace runflat;
 using namespace runflat::planner;
@@ -39,16 +45,14 @@ double hours(const PolicyResult& result, sim::Cause cause) {
 }  // namespace
 
 TEST_CASE("adaptive keeps at least what the best fixed policy keeps", "[planner][laws]") {
-  // On the same faults, but for a thousandth: it prices the next failure at the mean time to it,
-  // and does not see that a job with fewer active GPUs is hit less often (on ntp-paper-b200 recycle
-  // without spares is interrupted 224 times and the whole job 234 times; ten pauses of 16 s in 15
-  // days are 1.2e-4).
   const std::string name = GENERATE("small", "llama3-405b-h100", "ntp-paper-b200", "trace-3k-h100");
-  const WhatIfResult result = result_of(shipped_scenario(name), name == "small" ? 100 : 10);
-  const PolicyResult& adaptive = of(result, PolicyKind::adaptive);
-  for (const PolicyResult& policy : result.policies) {
-    CAPTURE(name, to_string(policy.policy), policy.goodput.mean, adaptive.goodput.mean);
-    CHECK(adaptive.goodput.mean >= policy.goodput.mean - 1e-3);
+  const WhatIfResult result = result_of(shipped_scenario(name), name == "small" ? 100 : 20);
+  for (const PolicyDifference& difference : result.differences) {
+    if (difference.policy == PolicyKind::adaptive) {  // the last one, so the others are before it
+      const MeanInterval& gain = difference.goodput;
+      CAPTURE(name, to_string(difference.other), gain.mean);
+      CHECK(gain.mean + gain.half_width.value() >= 0.0);
+    }
   }
 }
 
@@ -118,4 +122,41 @@ TEST_CASE("a batch that must stay whole never raises goodput", "[planner][laws]"
     CHECK(of(fixed, PolicyKind::recycle).goodput.mean ==
           of(flexible, PolicyKind::recycle).goodput.mean);
   }
+}
+
+TEST_CASE(
+    "keeping the batch whole takes 70 to 110 spare domains when dropping, 16 with ntp, none "
+    "with power",
+    "[planner][policy][golden]") {
+  // reference/ntp.md R13 (90, 16, 0) with R6's process: 419 faults in 54 days of 16,384 GPUs, 78 %
+  // hardware repaired in 5 days and 22 % software in 3 h, all up at the start, 15 days. The batches
+  // of section 2.2 stand in for the paper's Table 1, which is not published. Its trace was one
+  // sample: section 2.4 takes 70 to 95 for it.
+  const sim::SiteShape shape{.cluster = {8192, 4, 32}, .tp = 32, .num_job_sites = 1024};
+  constexpr double kRate = 419.0 / 54.0 / 16384.0 * 4.0;  // per node of 4 and day
+  const sim::FailureModel model{.classes = {{.name = "hardware",
+                                             .rate_per_node_day = 0.78 * kRate,
+                                             .repair = sim::Distribution::constant(Days{5})},
+                                            {.name = "software",
+                                             .rate_per_node_day = 0.22 * kRate,
+                                             .repair = sim::Distribution::constant(Hours{3})}}};
+  const PowerLimits power{.max_boost = 1.3, .rack_headroom = 1.3, .rack_gpus = 32};
+  const auto median_need = [&](PolicyKind policy) {
+    const auto rates = compute_rates(
+        policy, kPaperJob, power, [](std::int64_t) { return true; }, paper_replica_time());
+    std::vector<std::size_t> needs;
+    for (std::uint32_t trial = 0; trial < 41; ++trial) {
+      const sim::JobOutcome outcome = sim::simulate_job(
+          job_under(policy, *rates, shape, {}),
+          sim::sample_faults(model, shape.cluster, sim::to_sim_time(Days{15}), 70, trial));
+      needs.push_back(outcome.time_by_spares_needed.size() - 1);
+    }
+    std::nth_element(needs.begin(), needs.begin() + 20, needs.end());
+    return needs[20];
+  };
+  const std::size_t dropping = median_need(PolicyKind::dp_drop);
+  CHECK(dropping >= 70);
+  CHECK(dropping <= 110);
+  CHECK(median_need(PolicyKind::ntp) == 16);
+  CHECK(median_need(PolicyKind::ntp_pw) == 0);
 }

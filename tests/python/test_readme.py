@@ -28,6 +28,8 @@ def test_a_command_of_the_readme_runs(run: Run, tmp_path: Path, arguments: list[
         pytest.skip("replays a trace that is not part of the repository")
     arguments = ["small" if word == "SCENARIO" else word for word in arguments]
     few = ["--trials", "2"] if arguments[0] == "whatif" else []
+    if arguments[0] == "train":
+        assert run("data", "pack", "/usr/share/common-licenses", "-o", "text").returncode == 0
     done = run(*arguments, *few)
     assert done.returncode == 0, done.stderr
 

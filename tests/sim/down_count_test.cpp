@@ -1,11 +1,13 @@
 #include "sim/down_count.hpp"
 
 #include "core/error.hpp"
+#include "sim/down_tally.hpp"
 #include "tests/catch.hpp"
 
 #include <algorithm>
 #include <cstdint>
 #include <random>
+#include <utility>
 #include <vector>
 
 using namespace runflat;
@@ -74,6 +76,24 @@ TEST_CASE("down counts agree with counting every component at every instant", "[
     CHECK(count.quantile(0.5) == expected[29]);
     CHECK(count.quantile(0.95) == expected[56]);
     CHECK(count.quantile(1.0) == expected.back());
+  }
+}
+
+TEST_CASE("a tally over windows is the count of the whole trial", "[sim][down_count]") {
+  const BlastRadius level = GENERATE(BlastRadius::gpu, BlastRadius::node, BlastRadius::domain);
+  std::mt19937 generator{11};
+  for (int round = 0; round < 200; ++round) {
+    const FaultTimeline timeline = random_timeline(generator);
+    DownTally tally(kShape, level, kDuration);
+    for (const Fault& fault : timeline.faults) {
+      tally.live_through({fault.begin + SimTime{1}, {&fault, 1}, {}, {}});
+    }
+    const DownTimes times = std::move(tally).finish();
+    const DownCount count{timeline, level};
+    CHECK(times.total() == kDuration);
+    CHECK(times.mean() == count.mean());
+    CHECK(times.quantile(0.9) == count.quantile(0.9));
+    CHECK(times.fraction_above(1.0) == count.fraction_above(1.0));
   }
 }
 

@@ -170,9 +170,10 @@ class SlowCheckpoints {
     }
   }
   void wait(std::int64_t span) { now_ += span; }
+  [[nodiscard]] std::int64_t now() const { return now_; }
   void roll_back() { return_to(stored_.back().second); }
-  void roll_back_before(std::int64_t age) {
-    while (stored_.size() > 1 && stored_.back().first > now_ - age) {
+  void roll_back_before(std::int64_t time) {
+    while (stored_.size() > 1 && stored_.back().first > time) {
       stored_.pop_back();
     }
     roll_back();
@@ -229,24 +230,21 @@ TEST_CASE("asynchronous and in-memory checkpoints keep what had arrived", "[sim]
     const SimTime period = (schedule.interval + schedule.cost) * schedule.snapshots_per_stored;
     schedule.background = SimTime{dice.between(0, period.count() - 1)};
     const std::int64_t step = dice.between(1, 12);
-    const std::int64_t oldest = dice.between(1, 400);
     Progress progress(schedule, SimTime{step});
-    progress.remember(SimTime{oldest});
+    std::vector<std::int64_t> corruptions;
     SlowCheckpoints slow(schedule, step);
     GpuTimeLedger ledger;
     std::int64_t trained_and_blocked = 0;
     CAPTURE(schedule.interval.count(), schedule.cost.count(), schedule.background.count());
-    CAPTURE(schedule.snapshots_per_stored, step, oldest);
+    CAPTURE(schedule.snapshots_per_stored, step);
     for (int i = 0; i < 60; ++i) {
       const std::int64_t span = dice.between(0, dice.one_in(4) ? 500 : 30);
       const std::int64_t active = dice.between(1, kJobGpus);
       progress.run(SimTime{span}, 1.0, active, kJobGpus, ledger);
       slow.run(span);
       trained_and_blocked += span * active;
-      const std::int64_t idle = dice.between(0, 40);
-      progress.wait(SimTime{idle});
-      slow.wait(idle);
-      switch (dice.between(0, 7)) {
+      slow.wait(dice.between(0, 40));
+      switch (dice.between(0, 8)) {
         case 0:
           progress.roll_back(ledger);
           slow.roll_back();
@@ -259,12 +257,21 @@ TEST_CASE("asynchronous and in-memory checkpoints keep what had arrived", "[sim]
           progress.drop_step(ledger);
           slow.drop_step();
           break;
-        case 3: {
-          const std::int64_t age = dice.between(0, oldest);
-          progress.roll_back_before(SimTime{age}, ledger);
-          slow.roll_back_before(age);
+        case 3:
+        case 4:
+          corruptions.push_back(slow.now());
+          progress.begin_corruption(SimTime{slow.now()});
           break;
-        }
+        case 5:
+          if (!corruptions.empty()) {
+            const auto found =
+                corruptions.begin() + static_cast<std::ptrdiff_t>(dice.index(corruptions.size()));
+            progress.undo_corruption(SimTime{*found}, ledger);
+            progress.end_corruption(SimTime{*found});
+            slow.roll_back_before(*found);
+            corruptions.erase(found);
+          }
+          break;
         default:
           break;
       }
@@ -286,5 +293,5 @@ TEST_CASE("checkpoints that cannot be stored in time are taken less often", "[si
                   InvalidArgument);
   CHECK_THROWS_AS(Progress({.interval = SimTime{1}, .snapshots_per_stored = 0}, SimTime{7}),
                   InvalidArgument);
-  CHECK_THROWS_AS(progress.roll_back_before(SimTime{1}, ledger), InvalidArgument);
+  CHECK_THROWS_AS(progress.undo_corruption(SimTime{1}, ledger), InvalidArgument);
 }

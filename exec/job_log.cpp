@@ -1,0 +1,74 @@
+#include "exec/job_log.hpp"
+
+#include "core/document.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <fmt/format.h>
+#include <ostream>
+#include <system_error>
+
+namespace runflat::exec {
+
+JobLog::JobLog(const TrainConfig& config,
+               const std::optional<std::filesystem::path>& json,
+               const Value& header,
+               std::ostream& console)
+    : config_(config.log),
+      train_iters_(config.train_iters),
+      num_ranks_(config.plan.layout.num_ranks()),
+      console_(console) {
+  if (json) {
+    json_.open(*json);
+    if (!json_) {
+      throw std::filesystem::filesystem_error(
+          "cannot write", *json, std::error_code(errno, std::generic_category()));
+    }
+    json_ << to_json_text(header, -1) << std::flush;
+  }
+  if (config_.tensorboard_dir) {
+    events_.emplace(*config_.tensorboard_dir);
+  }
+}
+
+void JobLog::add(const StepRecord& record) {
+  interval_.add(record);
+  if (json_.is_open()) {
+    json_ << to_json_text(to_value(record), -1) << std::flush;
+  }
+  if (events_) {
+    add_event(record);
+  }
+  if (record.step % config_.log_interval == 0) {
+    console_ << interval_.take_line(
+                    std::chrono::system_clock::now(), train_iters_, config_.log_throughput)
+             << std::endl;
+  }
+}
+
+void JobLog::add_event(const StepRecord& record) {
+  EventFile::Scalars scalars = {{"learning-rate", record.lr},
+                                {"batch-size", static_cast<double>(record.global_batch_size)},
+                                {"lm loss", record.loss},
+                                {"loss-scale", 1.0},
+                                {"grad-norm", record.grad_norm},
+                                {"iteration-time", record.step_time.count()},
+                                {"world-size", static_cast<double>(num_ranks_)}};
+  if (config_.log_throughput) {
+    scalars.emplace_back("throughput", record.flops_rate() / 1e12);
+  }
+  events_->add(record.step, scalars);
+}
+
+void JobLog::add_validation(std::int64_t step, double loss) {
+  console_ << validation_lines(fmt::format("iteration {}", step), loss) << std::endl;
+  if (events_) {
+    events_->add(
+        step,
+        {{"lm loss validation", loss}, {"lm loss validation ppl", std::exp(std::min(20.0, loss))}});
+  }
+}
+
+}  // namespace runflat::exec

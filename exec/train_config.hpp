@@ -1,0 +1,46 @@
+#pragma once
+
+#include "core/plan.hpp"
+#include "core/reader.hpp"
+#include "core/value.hpp"
+#include "exec/trainer.hpp"
+#include "exec/training_data.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace runflat::exec {
+
+/// `[log]`, with Megatron's names and defaults.
+struct LogConfig {
+  std::int64_t log_interval = 100;  ///< steps between two lines
+  bool log_throughput = false;
+  std::optional<std::filesystem::path> tensorboard_dir;
+};
+
+/// A job for `runflat train`.
+struct TrainConfig {
+  Plan plan;
+  TrainerConfig trainer;
+  std::int64_t train_iters = 0;
+  std::int64_t eval_interval = 0;  ///< steps between two validations; 0: none
+  std::int64_t eval_iters = 0;     ///< global batches of one
+  DataConfig data;
+  LogConfig log;
+  Value document;     ///< what was read
+  std::string store;  ///< URL of the Store where processes meet; empty: by the launcher
+};
+
+/// Tables `[model]`, `[layout]` and `[cluster]`, or `plan = "plan.json"`; `[training]`,
+/// `[optimizer]`, `[data]`, `[log]`, and `store`. ParseError for unknown keys and for what
+/// contradicts itself.
+[[nodiscard]] TrainConfig read_train_config(const Reader& in);
+
+/// The file with values changed as by `--set` (core/override.hpp).
+[[nodiscard]] TrainConfig load_train_config(const std::filesystem::path& path,
+                                            const std::vector<std::string>& overrides);
+
+}  // namespace runflat::exec
