@@ -75,11 +75,7 @@ class Job {
       store_.close("the run is not over at its deadline");  // nobody meets anybody any more
     });
     num_alive_ = job_.worker.plan.layout.num_ranks();
-    spawn(job_.worker.plan.cluster.num_gpus(), [this](ThreadRank& thread) {
-      if (job_.worker.plan.layout.rank_of(GpuId(thread.transport.process()))) {
-        live(thread);
-      }
-    });
+    spawn(processes(), [this](ThreadRank& thread) { live(thread); });
     outcome_.is_in_time = watchdog.stop();
     if (!is_over_) {
       outcome_.reason = "no worker is left";
@@ -102,6 +98,15 @@ class Job {
     std::int64_t life = 1;
     Clock::time_point when;
   };
+
+  [[nodiscard]] std::vector<std::int64_t> processes() const {
+    const ParallelLayout& layout = job_.worker.plan.layout;
+    std::vector<std::int64_t> processes;
+    for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
+      processes.push_back(layout.gpu_of(Rank(rank)).value());
+    }
+    return processes;
+  }
 
   /// All lives of a process.
   void live(ThreadRank& thread) {
