@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <thread>
 #include <tuple>
@@ -50,11 +51,13 @@ void FaultInjector::watch(Trainer& trainer) {
 
 void FaultInjector::at_step(Trainer& trainer, StepMoment moment, std::int64_t index) {
   const bool has_updated = trainer.phase() >= StepPhase::updated;
-  last_step_ = trainer.progress().steps + (has_updated ? 0 : 1);
+  const std::int64_t step = trainer.progress().steps + (has_updated ? 0 : 1);
+  num_operations_ = step == last_step_ ? num_operations_ : 0;
+  last_step_ = step;
   const std::tuple now(last_step_, place_of(moment), index);
   for (std::size_t i = faults_.size(); i-- > 0;) {
     const Fault& fault = faults_[i];
-    const bool is_of_step = fault.place < FaultPlace::agreed;
+    const bool is_of_step = fault.place <= FaultPlace::end;
     if (is_of_step && now >= std::tuple(fault.step, fault.place, fault.index)) {
       strike(i, &trainer);
     }
@@ -67,6 +70,30 @@ void FaultInjector::at(RecoveryMoment moment) {
       strike(i, nullptr);
     }
   }
+}
+
+void FaultInjector::at_operation() {
+  ++num_operations_;
+  for (std::size_t i = faults_.size(); i-- > 0;) {
+    const Fault& fault = faults_[i];
+    const bool is_due =
+        last_step_ > fault.step || (last_step_ == fault.step && num_operations_ > fault.index);
+    if (fault.place == FaultPlace::operation && is_due) {
+      strike(i, nullptr);
+    }
+  }
+}
+
+OperationWatcher FaultInjector::operation_watcher() {
+  return {.queued = [this] { at_operation(); },
+          .received =
+              [this](std::span<const Receive> receives) {
+                if (std::exchange(corrupts_next_, false)) {
+                  for (const Receive& receive : receives) {
+                    std::memset(receive.data, 0xff, static_cast<std::size_t>(receive.bytes));
+                  }
+                }
+              }};
 }
 
 void FaultInjector::strike(std::size_t index, Trainer* trainer) {
@@ -90,6 +117,9 @@ void FaultInjector::strike(std::size_t index, Trainer* trainer) {
       if (trainer != nullptr) {
         poison(*trainer);
       }
+      break;
+    case FaultKind::corrupt:
+      corrupts_next_ = true;
       break;
     case FaultKind::drop_link:
       if (trainer != nullptr) {

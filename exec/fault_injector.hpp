@@ -2,6 +2,7 @@
 
 #include "exec/fault_plan.hpp"
 #include "exec/trainer.hpp"
+#include "exec/watched_transport.hpp"
 #include "exec/worker.hpp"
 
 #include <cstdint>
@@ -26,14 +27,19 @@ class FaultInjector {
   void watch(Trainer& trainer);
   /// Follows the transitions of a worker.
   void at(RecoveryMoment moment);
+  /// Follows the communication of a transport.
+  [[nodiscard]] OperationWatcher operation_watcher();
 
  private:
   void at_step(Trainer& trainer, StepMoment moment, std::int64_t index);
+  void at_operation();
   void strike(std::size_t fault, Trainer* trainer);
 
   std::vector<Fault> faults_;  // those to come
   FaultActions actions_;
   std::int64_t last_step_ = 0;
+  std::int64_t num_operations_ = 0;  // since it began
+  bool corrupts_next_ = false;
 };
 
 }  // namespace runflat::exec

@@ -12,9 +12,9 @@
 namespace runflat::exec {
 namespace {
 
-constexpr std::array<std::string_view, 6> kKindNames = {
-    "kill", "stop", "hang", "slow", "nan", "drop_link"};
-constexpr std::array<std::string_view, 11> kPlaceNames = {"op",
+constexpr std::array<std::string_view, 7> kKindNames = {
+    "kill", "stop", "hang", "slow", "nan", "corrupt", "drop_link"};
+constexpr std::array<std::string_view, 12> kPlaceNames = {"op",
                                                           "reduction",
                                                           "decision",
                                                           "update",
@@ -24,7 +24,8 @@ constexpr std::array<std::string_view, 11> kPlaceNames = {"op",
                                                           "connected",
                                                           "moved",
                                                           "distributed",
-                                                          "carried_out"};
+                                                          "carried_out",
+                                                          "operation"};
 constexpr std::int64_t kMost = 1'000'000'000;
 
 template <std::size_t N>
@@ -157,7 +158,7 @@ Fault random_fault(std::uint64_t seed, std::int64_t number, const FaultRange& ra
   // Of 24 faults 17 kill; hangs, which cost a time-out each, are the fewest.
   constexpr std::array<FaultKind, 7> kOthers = {FaultKind::hang,
                                                 FaultKind::slow,
-                                                FaultKind::slow,
+                                                FaultKind::corrupt,
                                                 FaultKind::nan,
                                                 FaultKind::nan,
                                                 FaultKind::drop_link,
@@ -171,11 +172,18 @@ Fault random_fault(std::uint64_t seed, std::int64_t number, const FaultRange& ra
   const auto first = in_transition ? FaultPlace::agreed : FaultPlace::op;
   const std::int64_t num_places = in_transition ? 5 : 6;
   fault.place = static_cast<FaultPlace>(static_cast<std::int64_t>(first) + below(num_places));
-  if (fault.kind == FaultKind::nan || below(2) == 0) {
-    fault.place = in_transition ? fault.place : FaultPlace::op;
+  if (!in_transition && below(2) == 0) {
+    fault.place = below(2) == 0 ? FaultPlace::op : FaultPlace::operation;
+  }
+  if (fault.kind == FaultKind::nan || fault.kind == FaultKind::drop_link) {
+    fault.place = FaultPlace::op;
+  } else if (fault.kind == FaultKind::corrupt) {
+    fault.place = FaultPlace::operation;
   }
   if (fault.place == FaultPlace::op) {
     fault.index = fault.kind == FaultKind::nan ? 0 : below(range.num_ops);
+  } else if (fault.place == FaultPlace::operation) {
+    fault.index = below(4 * range.num_ops);
   } else if (fault.place == FaultPlace::update || fault.place == FaultPlace::distribute) {
     fault.index = below(range.num_stages);
   }

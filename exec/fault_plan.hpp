@@ -16,6 +16,7 @@ enum class FaultKind : std::uint8_t {
   hang,       ///< the same for `seconds`
   slow,       ///< it loses `seconds`
   nan,        ///< its gradients become NaN before its first op of the step
+  corrupt,    ///< the next messages that it receives arrive with all bits one, which is NaN
   drop_link,  ///< its connections to its peers break, and nobody is lost
 };
 
@@ -23,7 +24,8 @@ enum class FaultKind : std::uint8_t {
 /// `index`-th op of the schedule, the rest of the reduction, the decision, the update or the
 /// distribution of virtual stage `index`, after the step; when the workers have agreed, when they
 /// are connected, when the state has moved, when parameters are distributed, when all is carried
-/// out.
+/// out. Or while the `index`-th operation of its communicators since the step began is under way,
+/// transitions included.
 enum class FaultPlace : std::uint8_t {
   op,
   reduction,
@@ -36,6 +38,7 @@ enum class FaultPlace : std::uint8_t {
   moved,
   distributed,
   carried_out,
+  operation,
 };
 
 /// One fault on demand, at the first such place at or after that of its step.

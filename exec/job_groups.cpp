@@ -37,6 +37,17 @@ SyncStatus JobGroups::status() const {
   return SyncStatus::done;
 }
 
+std::optional<JobGroup> JobGroups::lost() const {
+  const auto has_failed = [](const std::unique_ptr<Communicator>& group) {
+    return group != nullptr && group->status() != SyncStatus::done;
+  };
+  return has_failed(tp)      ? std::optional(JobGroup::tp)
+         : has_failed(dp)    ? std::optional(JobGroup::dp)
+         : has_failed(mp)    ? std::optional(JobGroup::mp)
+         : has_failed(world) ? std::optional(JobGroup::world)
+                             : std::nullopt;
+}
+
 void JobGroups::abort() {
   for (const auto* group : {&world, &tp, &dp, &mp}) {
     if (*group != nullptr) {

@@ -7,10 +7,13 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace runflat::exec {
+
+enum class JobGroup : std::uint8_t { tp, dp, mp, world };
 
 /// The communicators of one rank under one plan. Processes are numbered as GPUs. Groups of one rank
 /// have none.
@@ -23,6 +26,8 @@ struct JobGroups {
 
   /// The first failure of any of them.
   [[nodiscard]] SyncStatus status() const;
+  /// Which of them has failed, the innermost first.
+  [[nodiscard]] std::optional<JobGroup> lost() const;
   void abort();
 };
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -27,15 +28,15 @@ Clock::time_point after(Clock::time_point begin, double seconds) {
          std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
-/// Ends a run that is late: whoever meets others finds the store closed.
+/// Calls `on_late` unless it is stopped in time.
 class Watchdog {
  public:
-  Watchdog(MemoryStore& store, std::chrono::milliseconds time)
-      : thread_([this, &store, deadline = deadline_in(time)] {
+  Watchdog(std::chrono::milliseconds time, const std::function<void()>& on_late)
+      : thread_([this, on_late, deadline = deadline_in(time)] {
           std::unique_lock lock(mutex_);
           if (!over_.wait_until(lock, deadline, [this] { return is_over_; })) {
             is_late_ = true;
-            store.close("the run is not over at its deadline");
+            on_late();
           }
         }) {}
   ~Watchdog() {
@@ -69,12 +70,12 @@ class Job {
   Job(const LoopbackJob& job, const SampleSource& data) : job_(job), data_(data) {}
 
   [[nodiscard]] JobOutcome run() {
-    Watchdog watchdog(store_, job_.deadline);
-    spawn(job_.worker.plan.cluster.num_gpus(), [this](ThreadRank& thread) {
-      if (job_.worker.plan.layout.rank_of(GpuId(thread.transport.process()))) {
-        live(thread);
-      }
+    Watchdog watchdog(job_.deadline, [this] {
+      is_over_ = true;
+      store_.close("the run is not over at its deadline");  // nobody meets anybody any more
     });
+    num_alive_ = job_.worker.plan.layout.num_ranks();
+    spawn(processes(), [this](ThreadRank& thread) { live(thread); });
     outcome_.is_in_time = watchdog.stop();
     if (!is_over_) {
       outcome_.reason = "no worker is left";
@@ -98,6 +99,15 @@ class Job {
     Clock::time_point when;
   };
 
+  [[nodiscard]] std::vector<std::int64_t> processes() const {
+    const ParallelLayout& layout = job_.worker.plan.layout;
+    std::vector<std::int64_t> processes;
+    for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
+      processes.push_back(layout.gpu_of(Rank(rank)).value());
+    }
+    return processes;
+  }
+
   /// All lives of a process.
   void live(ThreadRank& thread) {
     std::vector<Fault> faults = job_.faults;
@@ -116,20 +126,24 @@ class Job {
                                 }});
     while (live_once(thread, injector, self) && last && last->repair_steps > 0) {
       const std::int64_t back_at = num_steps_ + last->repair_steps;
-      while (num_steps_ < back_at && !is_over_) {
+      --num_alive_;
+      while (num_steps_ < back_at && num_alive_ > 0 && !is_over_) {
         std::this_thread::sleep_for(kPoll);
       }
+      ++num_alive_;
       thread.begin_life();
     }
+    --num_alive_;
   }
 
   /// One life; whether the others have gone on without it.
   [[nodiscard]] bool live_once(ThreadRank& thread, FaultInjector& injector, Member& self) {
     HostDevice device;
+    WatchedTransport transport(thread.transport, injector.operation_watcher());
     bool is_lost = true;
     try {
       Worker worker(device,
-                    thread.transport,
+                    transport,
                     store_,
                     data_,
                     job_.worker,
@@ -231,6 +245,7 @@ class Job {
   MemoryStore store_;
   std::mutex mutex_;
   std::atomic<std::int64_t> num_steps_ = 0;
+  std::atomic<std::int64_t> num_alive_ = 0;  // processes in some life
   std::atomic<bool> is_over_ = false;
   std::vector<Strike> strikes_;
   std::set<std::int64_t> unequal_;

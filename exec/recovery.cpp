@@ -80,7 +80,7 @@ class Decider {
       return end(Rung::stop, plan.error().reason);
     }
     next_.plan = std::move(plan).value();
-    if (next_.base_generation < 0 && !has_failed(Rung::checkpoint)) {
+    if (!situation_.has_begun && attempts_at(Rung::checkpoint) == 0) {
       return take(Rung::checkpoint, "the job starts");
     }
     std::string reason;
@@ -145,8 +145,7 @@ class Decider {
 
   void start_again(const std::string& reason) {
     const bool has_turns = attempts_at(Rung::checkpoint) < policy_.most_checkpoint_attempts;
-    // A job that has not yet begun has nothing to load.
-    if (has_turns && (policy_.may_restart || next_.base_generation < 0)) {
+    if (has_turns && (policy_.may_restart || !situation_.has_begun)) {
       return take(Rung::checkpoint, reason);
     }
     end(Rung::stop, policy_.may_restart ? reason : reason + "; there is no checkpoint to load");

@@ -30,6 +30,7 @@ struct Situation {
   std::int64_t generation = 0;
   std::vector<Standing> standings;    ///< of those who came, by process
   std::optional<Agreement> previous;  ///< the last, whether or not it was carried out
+  bool has_begun = false;             ///< somebody has trained
   std::int64_t num_steps = 0;         ///< of the whole job
 };
 

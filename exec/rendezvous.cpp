@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll{2};
 constexpr const char* kLastKey = "agreed/last";
+constexpr const char* kBegunKey = "begun";
 
 std::string agreement_key(std::int64_t generation) {
   return fmt::format("agreed/{}", generation);
@@ -96,6 +97,14 @@ bool Rendezvous::has_newcomers(std::int64_t generation) {
 
 bool Rendezvous::is_called(std::int64_t generation, Deadline deadline) {
   return store_.wait(call_key(generation), deadline).has_value();
+}
+
+bool Rendezvous::has_begun() {
+  return store_.get(kBegunKey).has_value();
+}
+
+void Rendezvous::begin() {
+  store_.set(kBegunKey, "");
 }
 
 bool Rendezvous::has_lost(const std::vector<Member>& members) {

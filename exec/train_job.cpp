@@ -29,8 +29,8 @@ Value header_of(const TrainConfig& config, const TrainOptions& options) {
   return header;
 }
 
-/// The first group that lost a member, the innermost first, and its ranks.
-std::string lost_group(const JobGroups& groups, const ParallelLayout& layout, Rank rank) {
+/// A group that lost a member, and its ranks.
+std::string lost_group(JobGroup group, const ParallelLayout& layout, Rank rank) {
   const Coordinate me = layout.coordinate_of(rank);
   const auto text = [&](const char* name, auto is_member) {
     std::vector<std::int64_t> members;
@@ -41,17 +41,15 @@ std::string lost_group(const JobGroups& groups, const ParallelLayout& layout, Ra
     }
     return fmt::format("{} group (ranks {})", name, fmt::join(members, ", "));
   };
-  const auto is_lost = [](const std::unique_ptr<Communicator>& group) {
-    return group != nullptr && group->status() != SyncStatus::done;
-  };
-  if (is_lost(groups.tp)) {
-    return text("tp", [&](const Coordinate& at) { return at.cell() == me.cell(); });
-  }
-  if (is_lost(groups.dp)) {
-    return text("dp", [&](const Coordinate& at) { return at.tp == me.tp && at.pp == me.pp; });
-  }
-  if (is_lost(groups.mp)) {
-    return text("mp", [&](const Coordinate& at) { return at.dp == me.dp && at.cp == me.cp; });
+  switch (group) {
+    case JobGroup::tp:
+      return text("tp", [&](const Coordinate& at) { return at.cell() == me.cell(); });
+    case JobGroup::dp:
+      return text("dp", [&](const Coordinate& at) { return at.tp == me.tp && at.pp == me.pp; });
+    case JobGroup::mp:
+      return text("mp", [&](const Coordinate& at) { return at.dp == me.dp && at.cp == me.cp; });
+    case JobGroup::world:
+      break;
   }
   return text("world", [](const Coordinate& /*at*/) { return true; });
 }
@@ -99,7 +97,7 @@ class TrainRank {
     const Clock::time_point begin = Clock::now();
     const StepResult result = trainer_.step(*samples_.train);
     const Seconds time = Clock::now() - begin;
-    check(result.status);
+    check(result.status, result.lost);
     if (!result.is_finite) {
       throw std::runtime_error(fmt::format(
           "step {}: the loss is {} and the gradient's norm {}; the weights are those of step {}",
@@ -137,7 +135,7 @@ class TrainRank {
     double tokens = 0.0;
     for (std::int64_t i = 0; i < config_.eval_iters; ++i) {
       const StepResult result = trainer_.evaluate(*samples_.valid, next_valid_sample_);
-      check(result.status);
+      check(result.status, trainer_.groups().lost());
       next_valid_sample_ += config_.plan.global_batch_size();
       loss += result.sums.loss * result.sums.tokens;
       tokens += result.sums.tokens;
@@ -157,14 +155,14 @@ class TrainRank {
     backend_.device->copy_in(stop_.data(), &flag, sizeof flag);
     world->join(world->all_reduce(stop_.data(), 1, DataType::fp32, ReduceOp::max));
     backend_.device->copy_out(&flag, stop_.data(), sizeof flag);
-    check(world->status());
+    check(world->status(), JobGroup::world);
     return flag > 0.0F;
   }
 
   void write_timeline() {
     Communicator* world = trainer_.groups().world.get();
     const Timeline all = gather_timeline(*backend_.device, world, last_step_);
-    check(trainer_.groups().status());
+    check(trainer_.groups().status(), trainer_.groups().lost());
     if (log_) {
       const std::string trace = to_chrome_trace(all);
       NewFile file(*options_.timeline);
@@ -173,14 +171,14 @@ class TrainRank {
     }
   }
 
-  void check(SyncStatus status) {
+  void check(SyncStatus status, std::optional<JobGroup> lost) {
     if (status != SyncStatus::done) {
-      throw PeerLost(
-          fmt::format("rank {} lost a peer of its {}{} after step {}",
-                      trainer_.rank().value(),
-                      lost_group(trainer_.groups(), config_.plan.layout, trainer_.rank()),
-                      status == SyncStatus::timed_out ? " (it did not answer in time)" : "",
-                      trainer_.progress().steps));
+      throw PeerLost(fmt::format(
+          "rank {} lost a peer of its {}{} after step {}",
+          trainer_.rank().value(),
+          lost_group(lost.value_or(JobGroup::world), config_.plan.layout, trainer_.rank()),
+          status == SyncStatus::timed_out ? " (it did not answer in time)" : "",
+          trainer_.progress().steps));
     }
   }
 

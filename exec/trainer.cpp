@@ -411,6 +411,7 @@ StepResult Trainer::step(const SampleSource& data, bool asks_to_stop) {
     distribute();
   }
   result.status = groups_.status();
+  result.lost = groups_.lost();
   if (result.status != SyncStatus::done) {
     groups_.abort();
   } else {

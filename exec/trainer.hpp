@@ -33,8 +33,9 @@ struct StepResult {
   /// Other than done: the communicators are aborted, and whether the step happens is for the
   /// survivors to agree on (commit.hpp).
   SyncStatus status = SyncStatus::done;
-  bool is_finite = true;      ///< false: the step was refused, and nothing has changed
-  bool asks_to_stop = false;  ///< some rank wants to do something else before the next step
+  std::optional<JobGroup> lost;  ///< the group that failed first, as far as this rank knows
+  bool is_finite = true;         ///< false: the step was refused, and nothing has changed
+  bool asks_to_stop = false;     ///< some rank wants to do something else before the next step
   StepSums sums;
   double lr = 0.0;
 };

@@ -92,6 +92,7 @@ WorkerEnd Worker::run() {
     if (carry_out(agreement, record)) {
       record.carried_out = seconds_since_notice();
       recoveries_.push_back(std::move(record));
+      rendezvous_.begin();
       at(RecoveryMoment::carried_out);
       current_.trainer ? train() : stand_by();
       notice();
@@ -123,6 +124,7 @@ Agreement Worker::meet() {
         Situation situation{.generation = generation,
                             .standings = standings,
                             .previous = std::nullopt,
+                            .has_begun = rendezvous_.has_begun(),
                             .num_steps = config_.num_steps};
         if (generation > 0) {
           situation.previous = rendezvous_.agreement(generation - 1);
@@ -200,14 +202,14 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
   const GroupSpec spec{.name = fmt::format("g{}/members", agreement.generation),
                        .members = members,
                        .timeout = config_.trainer.timeout};
-  std::unique_ptr<Communicator> group;
+  Tenure next{.generation = agreement.generation, .trainer = nullptr};
+  std::unique_ptr<Communicator> group;  // ends before the memory that it moves
   if (members.size() > 1) {
     group = transport_.make_group(spec, deadline_in(spec.timeout));
     if (!group) {
       return false;
     }
   }
-  Tenure next{.generation = agreement.generation, .trainer = nullptr};
   try {
     next.trainer = make_trainer(agreement);
   } catch (const PeerLost&) {

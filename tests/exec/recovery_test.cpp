@@ -70,6 +70,9 @@ TEST_CASE("a rank that dies at any point of a step costs no step", "[exec][recov
     for (int op = 0; op < 12; op += 3) {
       points.push_back("op index=" + std::to_string(op));
     }
+    for (int operation = 1; operation < 60; operation += 13) {
+      points.push_back("operation index=" + std::to_string(operation));
+    }
     for (const char* point : {"reduction", "decision", "update", "distribute", "end"}) {
       points.emplace_back(point);
     }

@@ -79,6 +79,11 @@ TEST_CASE("a job survives what its state survives", "[exec][worker]") {
       {"links break and nobody is lost", deep, {"drop_link rank=5 step=3 at=op index=5"}, 8},
       {"a rank hangs and is left out", tp2dp2, {"hang rank=1 step=3 at=op index=3 seconds=4"}, 3},
       {"a rank stops and rejoins", tp2dp2, {"stop rank=2 step=2 at=reduction repair_steps=1"}, 4},
+      {"a message between stages is corrupt", deep, {"corrupt rank=2 step=3 at=operation"}, 8},
+      {"the state arrives torn: a rank dies in the middle of the moves",
+       zero,
+       {"kill rank=4 step=3 at=end", "kill rank=1 step=3 at=operation index=60"},
+       4},
       {"gradients are NaN once", tp2dp2, {"nan rank=3 step=3"}, 4},
   };
   for (const Trial& trial : trials) {
@@ -119,6 +124,30 @@ TEST_CASE("state that nobody holds any more ends the job, or starts it again", "
   CHECK(again.losses.size() == 6);
   CHECK(again.recoveries.back().rung == Rung::checkpoint);
   CHECK(worst_difference(again, calm) <= 1e-5);
+}
+
+TEST_CASE("a job whose workers are all lost does not begin again by itself", "[exec][worker]") {
+  const ModelSpec model = tiny_llama();
+  const MockDataset data = mock_data(model);
+  LoopbackJob job = job_of(model, {.name = "DP2", .sizes = {.dp = 2}}, 6);
+  job.faults = parsed({"kill rank=0 step=3 at=op index=1 repair_steps=1",
+                       "kill rank=1 step=3 at=op index=1 repair_steps=1"});
+  const JobOutcome run = run_loopback_job(job, data);
+  CHECK(run.end == WorkerEnd::stopped);
+  CHECK(run.reason ==
+        "nobody is left who holds the state of the job; there is no checkpoint to load");
+  CHECK(run.losses.size() == 2);
+}
+
+TEST_CASE("a rank that is lost before the first step is not waited for", "[exec][worker]") {
+  const ModelSpec model = tiny_llama();
+  const MockDataset data = mock_data(model);
+  LoopbackJob job = job_of(model, {.name = "TP2 DP2", .sizes = {.tp = 2, .dp = 2}}, 4);
+  job.faults = parsed({"kill rank=2 step=1 at=operation"});
+  const JobOutcome run = run_loopback_job(job, data);
+  CHECK(run.end == WorkerEnd::finished);
+  CHECK(run.losses.size() == 4);
+  CHECK(run.recoveries.back().members == std::vector<std::int64_t>{0, 1, 3});
 }
 
 TEST_CASE("gradients that stay NaN stop the job and name the step", "[exec][worker]") {

@@ -1,0 +1,82 @@
+#include "exec/watched_transport.hpp"
+
+#include <map>
+#include <utility>
+
+namespace runflat::exec {
+namespace {
+
+class WatchedCommunicator : public Communicator {
+ public:
+  WatchedCommunicator(std::unique_ptr<Communicator> inner, const OperationWatcher& watcher)
+      : inner_(std::move(inner)), watcher_(watcher) {}
+
+  [[nodiscard]] std::int64_t rank() const override { return inner_->rank(); }
+  [[nodiscard]] std::int64_t size() const override { return inner_->size(); }
+  Ticket all_reduce(void* data, std::int64_t num, DataType type, ReduceOp op) override {
+    return queued(inner_->all_reduce(data, num, type, op));
+  }
+  Ticket reduce_scatter(void* data,
+                        std::span<const std::int64_t> counts,
+                        DataType type,
+                        ReduceOp op) override {
+    return queued(inner_->reduce_scatter(data, counts, type, op));
+  }
+  Ticket all_gather(void* data, std::span<const std::int64_t> counts, DataType type) override {
+    return queued(inner_->all_gather(data, counts, type));
+  }
+  Ticket broadcast(void* data, std::int64_t bytes, std::int64_t root) override {
+    return queued(inner_->broadcast(data, bytes, root));
+  }
+  Ticket exchange(std::span<const Send> sends, std::span<const Receive> receives) override {
+    const Ticket ticket = inner_->exchange(sends, receives);
+    if (!receives.empty()) {
+      open_[ticket].assign(receives.begin(), receives.end());
+    }
+    return queued(ticket);
+  }
+  Ticket barrier() override { return queued(inner_->barrier()); }
+  void follow(Communicator& other, Ticket ticket) override {
+    auto* watched = dynamic_cast<WatchedCommunicator*>(&other);
+    inner_->follow(watched != nullptr ? *watched->inner_ : other, ticket);
+  }
+  void join(Ticket ticket) override {
+    inner_->join(ticket);
+    // Operations happen in order: with this one, all before it are over.
+    while (!open_.empty() && open_.begin()->first <= ticket) {
+      const std::vector<Receive> receives = std::move(open_.begin()->second);
+      open_.erase(open_.begin());
+      watcher_.received(receives);
+    }
+  }
+  [[nodiscard]] SyncStatus status() const override { return inner_->status(); }
+  [[nodiscard]] SyncStatus wait(Deadline deadline) override { return inner_->wait(deadline); }
+  void abort() override { inner_->abort(); }
+  [[nodiscard]] std::unique_ptr<Communicator> shrink(std::span<const std::int64_t> excluded,
+                                                     Deadline deadline) override {
+    auto next = inner_->shrink(excluded, deadline);
+    return next ? std::make_unique<WatchedCommunicator>(std::move(next), watcher_) : nullptr;
+  }
+  void record_times() override { inner_->record_times(); }
+  [[nodiscard]] std::vector<OperationTime> take_times() override { return inner_->take_times(); }
+
+ private:
+  Ticket queued(Ticket ticket) {
+    watcher_.queued();
+    return ticket;
+  }
+
+  std::unique_ptr<Communicator> inner_;
+  const OperationWatcher& watcher_;
+  std::map<Ticket, std::vector<Receive>> open_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> WatchedTransport::make_group(const GroupSpec& group,
+                                                           Deadline deadline) {
+  auto inner = transport_.make_group(group, deadline);
+  return inner ? std::make_unique<WatchedCommunicator>(std::move(inner), watcher_) : nullptr;
+}
+
+}  // namespace runflat::exec

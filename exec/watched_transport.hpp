@@ -1,0 +1,32 @@
+#pragma once
+
+#include "exec/transport.hpp"
+
+#include <functional>
+#include <span>
+
+namespace runflat::exec {
+
+/// For whoever watches the communication of a process or disturbs it.
+struct OperationWatcher {
+  std::function<void()> queued;                            ///< an operation has just been queued
+  std::function<void(std::span<const Receive>)> received;  ///< messages have just been joined
+};
+
+/// Makes the communicators of another transport, and tells what goes on in them. Both outlive
+/// them.
+class WatchedTransport : public Transport {
+ public:
+  WatchedTransport(Transport& transport, OperationWatcher watcher)
+      : transport_(transport), watcher_(std::move(watcher)) {}
+
+  [[nodiscard]] std::int64_t process() const override { return transport_.process(); }
+  [[nodiscard]] std::unique_ptr<Communicator> make_group(const GroupSpec& group,
+                                                         Deadline deadline) override;
+
+ private:
+  Transport& transport_;
+  OperationWatcher watcher_;
+};
+
+}  // namespace runflat::exec
