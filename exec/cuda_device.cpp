@@ -28,6 +28,9 @@ std::string gemm_cache() {
 }  // namespace
 
 std::unique_ptr<Device> make_cuda_device(int index) {
+  // A kernel that is loaded at its first launch waits for the device, and so for a collective that
+  // waits for a peer that waits for this rank.
+  static_cast<void>(setenv("CUDA_MODULE_LOADING", "EAGER", 0));
   int num = 0;
   const cudaError_t status = cudaGetDeviceCount(&num);
   if (status != cudaSuccess || num == 0) {
