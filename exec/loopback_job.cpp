@@ -221,7 +221,16 @@ class Job {
     FaultRecord record;
     record.fault = strike.fault;
     record.life = strike.life;
-    record.reason = "no transition";
+    record.reason = outcome_.end == WorkerEnd::finished ? "the others had finished"
+                                                        : "stopped: " + outcome_.reason;
+    if (strike.fault.kind == FaultKind::slow) {
+      record.reason = "nobody waited too long";
+      return record;
+    }
+    if (strike.fault.kind == FaultKind::nan || strike.fault.kind == FaultKind::corrupt) {
+      record.reason = "a step that is not finite is refused and redone";
+      return record;
+    }
     std::optional<std::int64_t> generation;
     for (const RecoveryRecord& recovery : outcome_.recoveries) {
       const bool is_later = after(recovery.noticed, recovery.carried_out) > strike.when;
