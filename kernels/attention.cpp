@@ -1,7 +1,7 @@
 #include "kernels/attention.hpp"
 
 #include "kernels/cuda_error.hpp"
-#include "kernels/plain_attention.cuh"
+#include "kernels/plain_attention.hpp"
 
 #include <cuda_runtime.h>
 

@@ -1,6 +1,6 @@
 #include "kernels/elementwise.cuh"
 #include "kernels/elementwise.hpp"
-#include "kernels/partial_sums.cuh"
+#include "kernels/partial_sums.hpp"
 #include "kernels/partials.hpp"
 
 #include <algorithm>

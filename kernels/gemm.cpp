@@ -19,7 +19,9 @@ namespace {
 
 constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;  // NVIDIA's advice for Hopper
 constexpr int kMaxCandidates = 16;
-constexpr int kTimedRuns = 3;
+constexpr float kFarBehind = 1.15F;
+constexpr float kClearly = 0.99F;
+constexpr float kSettleMilliseconds = 20.0F;
 
 void check(cublasStatus_t status, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS) {
@@ -121,7 +123,7 @@ struct Problem {
   cublasLtMatmulAlgo_t algorithm = {};
 };
 
-Preference make_preference(std::int64_t alignment) {
+Preference make_preference(const GemmShape& shape) {
   cublasLtMatmulPreference_t created = nullptr;
   check(cublasLtMatmulPreferenceCreate(&created), "cublasLtMatmulPreferenceCreate");
   Preference out(created);
@@ -130,14 +132,16 @@ Preference make_preference(std::int64_t alignment) {
           "cublasLtMatmulPreferenceSetAttribute");
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kWorkspaceBytes));
-  // Parts of a long sum meet in fp32, not in a bf16 c.
-  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-      static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  if (shape.c_type != accumulate_type(shape.type)) {
+    // Parts of a long sum meet in fp32, not in a bf16 c.
+    set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  }
   for (const auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
                                CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                                CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
                                CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
-    set(attribute, static_cast<std::uint32_t>(alignment));
+    set(attribute, static_cast<std::uint32_t>(shape.alignment));
   }
   return out;
 }
@@ -212,7 +216,7 @@ struct Gemm::State {
 
   [[nodiscard]] std::vector<cublasLtMatmulAlgo_t> candidates_of(const GemmShape& shape,
                                                                 const Problem& problem) const {
-    const Preference preference = make_preference(shape.alignment);
+    const Preference preference = make_preference(shape);
     std::vector<cublasLtMatmulHeuristicResult_t> results(kMaxCandidates);
     int num = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle.get(),
@@ -252,41 +256,56 @@ struct Gemm::State {
     check_cuda(cudaMemsetAsync(allocated, 0, bytes, stream), "cudaMemsetAsync");
     GemmArgs trial = args;
     trial.c = allocated;
-    float best = std::numeric_limits<float>::infinity();
+    problem.algorithm = fastest_of(trial, candidates, workspace, stream, problem);
+    return true;
+  }
+
+  /// A candidate must win clearly against those before it, which the library thinks better.
+  [[nodiscard]] cublasLtMatmulAlgo_t fastest_of(const GemmArgs& args,
+                                                const std::vector<cublasLtMatmulAlgo_t>& candidates,
+                                                void* workspace,
+                                                Stream stream,
+                                                Problem& problem) const {
     cublasLtMatmulAlgo_t fastest = candidates.front();
+    float best = std::numeric_limits<float>::infinity();
     for (const cublasLtMatmulAlgo_t& candidate : candidates) {
       problem.algorithm = candidate;
-      const float time = time_of(trial, problem, workspace, stream, best);
-      if (time < best) {
+      time_of(1, args, problem, workspace, stream);  // may load code
+      const float once = time_of(1, args, problem, workspace, stream);
+      if (once > kFarBehind * best) {
+        continue;
+      }
+      const float time = time_of(runs_of(once), args, problem, workspace, stream);
+      if (time < kClearly * best) {
         best = time;
         fastest = candidate;
       }
     }
-    problem.algorithm = fastest;
-    return true;
+    return fastest;
   }
 
-  /// Milliseconds of the fastest run; the first, which may load code, tells whether more are worth
-  /// while.
-  float time_of(const GemmArgs& args,
+  /// Enough runs in a row for the clock to settle where the candidate's power leaves it.
+  static int runs_of(float milliseconds) {
+    return static_cast<int>(std::clamp(kSettleMilliseconds / milliseconds, 3.0F, 50.0F));
+  }
+
+  /// Milliseconds of a run, on average.
+  float time_of(int num_runs,
+                const GemmArgs& args,
                 const Problem& problem,
                 void* workspace,
-                Stream stream,
-                float best) const {
+                Stream stream) const {
     const Event begin = make_event();
     const Event end = make_event();
-    float fastest = std::numeric_limits<float>::infinity();
-    multiply(args, problem, workspace, stream);
-    for (int i = 0; i < kTimedRuns && (i == 0 || fastest < 1.2F * best); ++i) {
-      check_cuda(cudaEventRecord(begin.get(), stream), "cudaEventRecord");
+    check_cuda(cudaEventRecord(begin.get(), stream), "cudaEventRecord");
+    for (int i = 0; i < num_runs; ++i) {
       multiply(args, problem, workspace, stream);
-      check_cuda(cudaEventRecord(end.get(), stream), "cudaEventRecord");
-      check_cuda(cudaEventSynchronize(end.get()), "cudaEventSynchronize");
-      float time = 0.0F;
-      check_cuda(cudaEventElapsedTime(&time, begin.get(), end.get()), "cudaEventElapsedTime");
-      fastest = std::min(fastest, time);
     }
-    return fastest;
+    check_cuda(cudaEventRecord(end.get(), stream), "cudaEventRecord");
+    check_cuda(cudaEventSynchronize(end.get()), "cudaEventSynchronize");
+    float time = 0.0F;
+    check_cuda(cudaEventElapsedTime(&time, begin.get(), end.get()), "cudaEventElapsedTime");
+    return time / static_cast<float>(num_runs);
   }
 
   static Event make_event() {

@@ -1,7 +1,7 @@
 // Without cuDNN all attention is by our own kernels.
 
 #include "kernels/attention.hpp"
-#include "kernels/plain_attention.cuh"
+#include "kernels/plain_attention.hpp"
 
 namespace runflat::kernels {
 

@@ -6,7 +6,7 @@
 #include "kernels/bulk_copy.cuh"
 #include "kernels/device.cuh"
 #include "kernels/norm.hpp"
-#include "kernels/partial_sums.cuh"
+#include "kernels/partial_sums.hpp"
 #include "kernels/partials.hpp"
 
 #include <algorithm>
@@ -110,11 +110,17 @@ struct Columns {
   const Team& team;
   const NormBackwardArgs& args;
   int cols;
+  // LayerNorm's other sums take the registers: it reads the gain again, out of the cache.
+  Pack<Bf16, kBf16Pack> kept_gain[kCentred ? 1 : kPer];
   float dgain[kPer][kBf16Pack] = {};
   float dbias[kCentred ? kPer : 1][kBf16Pack] = {};
 
   __device__ __forceinline__ Columns(const Team& of, const NormBackwardArgs& call)
-      : team(of), args(call), cols(static_cast<int>(call.cols)) {}
+      : team(of), args(call), cols(static_cast<int>(call.cols)) {
+    if constexpr (!kCentred) {
+      for_each([&](int i, int first) { kept_gain[i] = load_gain(first); });
+    }
+  }
 
   /// f(i, first column) of the thread's packs.
   template <typename F>
@@ -127,8 +133,15 @@ struct Columns {
       }
     }
   }
-  [[nodiscard]] __device__ __forceinline__ Numbers gain(int first) const {
-    return Numbers(load_pack<kBf16Pack>(static_cast<const Bf16*>(args.gain) + first));
+  [[nodiscard]] __device__ __forceinline__ Pack<Bf16, kBf16Pack> load_gain(int first) const {
+    return load_pack<kBf16Pack>(static_cast<const Bf16*>(args.gain) + first);
+  }
+  [[nodiscard]] __device__ __forceinline__ Numbers gain(int i, int first) const {
+    if constexpr (kCentred) {
+      return Numbers(load_gain(first));
+    } else {
+      return Numbers(kept_gain[i]);
+    }
   }
   [[nodiscard]] __device__ __forceinline__ Numbers staged(int stage, int which, int first) const {
     return Numbers(load_pack<kBf16Pack>(team.tensor(stage, which, cols) + first));
@@ -142,7 +155,7 @@ struct Columns {
     for_each([&](int i, int first) {
       const Numbers dy = staged(stage, 0, first);
       const Numbers z = staged(stage, 1, first);
-      const Numbers factor = gain(first);
+      const Numbers factor = gain(i, first);
 #pragma unroll
       for (int j = 0; j < kBf16Pack; ++j) {
         const float scaled = dy[j] * ((kCentred ? z[j] - row.mean : z[j]) * row.rstd);
@@ -163,10 +176,10 @@ struct Columns {
                                            const float (&sums)[2]) const {
     const float b = sums[1] / static_cast<float>(cols) * row.rstd * row.rstd;
     const float a = kCentred ? sums[0] / static_cast<float>(cols) * row.rstd - b * row.mean : 0.0F;
-    for_each([&](int, int first) {
+    for_each([&](int i, int first) {
       const Numbers dy = staged(stage, 0, first);
       const Numbers z = staged(stage, 1, first);
-      const Numbers factor = gain(first);
+      const Numbers factor = gain(i, first);
       Numbers dx;
 #pragma unroll
       for (int j = 0; j < kBf16Pack; ++j) {

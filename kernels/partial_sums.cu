@@ -3,7 +3,7 @@
 // stage runs, and waits for its end, so that no time passes between the two.
 
 #include "kernels/device.cuh"
-#include "kernels/partial_sums.cuh"
+#include "kernels/partial_sums.hpp"
 
 namespace runflat::kernels {
 namespace {

@@ -3,7 +3,7 @@
 // no two warps write to one place.
 
 #include "kernels/device.cuh"
-#include "kernels/plain_attention.cuh"
+#include "kernels/plain_attention.hpp"
 
 #include <string>
 

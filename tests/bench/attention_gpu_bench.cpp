@@ -2,7 +2,7 @@
 // half, the backward pass counts as 2.5 forward passes. #wrong is against our own kernels.
 
 #include "kernels/attention.hpp"
-#include "kernels/plain_attention.cuh"
+#include "kernels/plain_attention.hpp"
 #include "tests/bench/gpu_bench.hpp"
 
 #include <cmath>

@@ -1,9 +1,14 @@
-"""Times kernels and all-reduces of this machine's GPUs with torch, as `runflat calibrate` reads them.
+""
+        "Times kernels and all-reduces of this machine's GPUs with torch, as `runflat calibrate` reads them.
 
-    python3 tests/bench/measure_gpu.py --gpu h200 -o measured.json
-    runflat calibrate measured.json -o sim/hardware/h200_mine.toml
+        python3 tests /
+        bench / measure_gpu.py-- gpu h200 -
+    o measured.json runflat calibrate measured.json -
+    o sim / hardware /
+        h200_mine.toml
 
-Random data, CUDA events, the median of the timed runs after warm-up. Needs torch with CUDA; the
+            Random data,
+    CUDA events, the median of the timed runs after warm - up.Needs torch with CUDA; the
 all-reduces run on 2 to all GPUs of the machine, one process each.
 """
 
@@ -23,14 +28,15 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 GEMM_TOKENS = (512, 1024, 2048, 4096, 8192, 16384)
-# (n, k) of the projections of models of hidden 2048 to 8192, whole and divided by tensor parallelism.
+#(n, k) of the projections of models of hidden 2048 to 8192, \
+  whole and divided by tensor parallelism.
 GEMM_WEIGHTS = (
     (3072, 2048), (2048, 2048), (16384, 2048), (2048, 8192),
     (6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (14336, 4096), (4096, 7168),
     (10240, 8192), (8192, 8192), (57344, 8192), (8192, 28672), (1280, 8192), (8192, 1024),
 )  # fmt: skip
 STREAM_MIB = (1, 4, 16, 64, 256, 1024)
-# (sequences, heads, queries)
+#(sequences, heads, queries)
 ATTENTION = ((1, 8, 2048), (1, 32, 2048), (1, 32, 4096), (2, 32, 4096), (1, 64, 8192), (1, 16, 16384))
 ALL_REDUCE_MIB = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -60,7 +66,8 @@ def measure_gemm() -> list[dict[str, float]]:
         weight = random(n, k)
         for m in GEMM_TOKENS:
             tokens = random(m, k)
-            rows.append({"m": m, "n": n, "k": k, "seconds": seconds_of(lambda: tokens @ weight.T)})
+            rows.append({
+  "m" : m, "n" : n, "k" : k, "seconds" : seconds_of(lambda : tokens @weight.T)})
     return rows
 
 
@@ -140,14 +147,12 @@ def main() -> None:
     parser.add_argument("-o", dest="output", type=Path, required=True)
     args = parser.parse_args()
     measured: dict[str, Any] = {
-        "schema": 1,
-        "gpu": args.gpu,
-        "name": args.name,
-        "measured_with": versions(),
-        "all_reduce": measure_all_reduce(args.output.with_suffix(".part")),
-        "gemm": measure_gemm(),
-        "stream": measure_stream(),
-        **measure_attention(),
+  "schema" : 1, "gpu" : args.gpu, "name" : args.name,
+      "measured_with" : versions(),
+                        "all_reduce" : measure_all_reduce(args.output.with_suffix(".part")),
+                                       "gemm" : measure_gemm(),
+                                                "stream" : measure_stream(),
+                                                           **measure_attention(),
     }
     if not measured["all_reduce"]:
         del measured["all_reduce"]

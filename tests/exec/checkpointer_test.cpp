@@ -6,6 +6,7 @@
 #include "tests/exec/checkpoint_files.hpp"
 #include "tests/exec/temporary_directory.hpp"
 #include "tests/exec/training_run.hpp"
+#include "tests/exec/worlds.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -16,6 +17,7 @@
 #include <string>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -194,6 +196,34 @@ TEST_CASE("a checkpoint appears when all ranks have written, or not at all", "[e
   CHECK(ends == std::vector<std::string>{"peer lost", "peer lost", ""});
   CHECK(names_in(folder.path()) == std::vector<std::string>{"latest", "step_00000001"});
   CHECK(contents(folder.path()) == tiny_contents(1));
+}
+
+TEST_CASE("a process that is killed takes no checkpoint with it", "[exec][ckpt]") {
+  const TemporaryDirectory folder(memory_folder());
+  Processes processes(2, [&](TestRank& self) -> std::string {
+    const std::int64_t rank = self.world.rank();
+    Checkpointer checkpointer(self.transport,
+                              ParallelLayout::uniform({.dp = 2}),
+                              {.folder = folder.path(), .keep_last = 2, .timeout = 20s});
+    try {
+      for (std::int64_t step = 1;; ++step) {
+        checkpointer.save(tiny_header(step), tiny_state(step, rank, 2));
+      }
+    } catch (const PeerLost&) {
+      return "peer lost";
+    }
+  });
+  const Deadline deadline = deadline_in(20s);
+  while (!std::filesystem::exists(folder.path() / "step_00000002") && Clock::now() < deadline) {
+    std::this_thread::sleep_for(1ms);
+  }
+  processes.kill(1, SIGKILL);
+  CHECK(processes.results() == std::vector<std::string>{"peer lost", "dead"});
+  for (const std::string& name : names_in(folder.path())) {
+    CHECK((name == "latest" || name.starts_with("step_")));  // nothing half written
+  }
+  const std::int64_t step = CheckpointReader(folder.path()).index().header.progress.steps;
+  CHECK(contents(folder.path()) == tiny_contents(step));
 }
 
 TEST_CASE("where one rank cannot write, all are told and nothing is left", "[exec][ckpt]") {

@@ -72,12 +72,19 @@ std::map<std::string, std::vector<double>> read_golden(const std::string& name) 
   return records;
 }
 
+StagePlace place_of(const ModelSpec& model, DataType type) {
+  StagePlace place;
+  place.model = model;
+  place.type = type;
+  return place;
+}
+
 /// A whole model on one rank.
 class OneRank {
  public:
   OneRank(const ModelSpec& model, DataType type)
       : type_(type),
-        state_(device_, {.model = model, .sizes = {}, .stage = PpRank(0), .type = type}),
+        state_(device_, place_of(model, type)),
         tp_(nullptr, make_token_shape(model.seq_length, kBatch, 1, false), type),
         layers_(device_, tp_, make_layer_shape(model, 1, 1, TpRank(0), type), Recompute::none) {
     if (!model.learned_positions) {

@@ -86,7 +86,8 @@ def compute(folder: Path) -> dict:
     model, report = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float64, attn_implementation="eager", output_loading_info=True
     )
-    assert not report["missing_keys"] and not report["unexpected_keys"], report
+    assert set(report["missing_keys"]) <= {"lm_head.weight"}, report  # where it is tied
+    assert not report["unexpected_keys"], report
     model.eval()  # no dropout
     s, b = np.arange(SEQ + 1)[:, None], np.arange(BATCH)[None, :]
     tokens = (5 * s * s + 11 * b + 3 * s * b + 1) % config["vocab_size"]
