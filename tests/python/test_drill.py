@@ -7,19 +7,11 @@ from pathlib import Path
 
 from conftest import Run
 
-CONFIG = "tiny-gpt-mock"
-SETTINGS = [
-    "--set=layout.pipeline_model_parallel_size=1",
-    "--set=layout.data_parallel_size=2",
-    "--set=training.train_iters=6",
-    "--set=training.redundancy=true",
-    "--set=training.eval_interval=0",
-    "--set=training.eval_iters=0",
-]
+CONFIG = "tiny-gpt-drill"
 
 
 def test_random_faults_end_well(run: Run) -> None:
-    done = run("drill", CONFIG, *SETTINGS, "--faults", "4", "--seed", "2")
+    done = run("drill", CONFIG, "--faults", "4", "--seed", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split() == "run fault detected after recovered after steps lost how".split()
@@ -31,7 +23,7 @@ def test_a_fault_on_demand(run: Run, tmp_path: Path) -> None:
     fields = 'kind = "kill"\nrank = 3\nstep = 2\nat = "update"\nrepair_steps = 2\n'
     (tmp_path / "faults.toml").write_text(f"schema = 1\n[[fault]]\n{fields}")
     for fault in ("kill rank=3 step=2 at=update repair_steps=2", "faults.toml"):
-        done = run("drill", CONFIG, *SETTINGS, "--inject", fault)
+        done = run("drill", CONFIG, "--inject", fault)
         assert done.returncode == 0, done.stdout + done.stderr
         row = done.stdout.splitlines()[1]
         assert re.search(
@@ -45,7 +37,7 @@ def test_bad_input_is_one_line(run: Run) -> None:
         ("kill rank=99 step=2", "no process of the plan"),
         ("nowhere.toml", "nowhere.toml"),
     ):
-        done = run("drill", CONFIG, *SETTINGS, "--inject", fault)
+        done = run("drill", CONFIG, "--inject", fault)
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
         assert reason in done.stderr
