@@ -29,7 +29,7 @@ void run_on_gpus(std::int64_t world_size, const RankBody& body) {
   // Threads, and a world that ends as soon as one of them fails; NCCL carries the data.
   exec::spawn(world_size, [&](exec::ThreadRank& thread) {
     const std::int64_t process = thread.transport.process();
-    const auto device = exec::make_cuda_device(static_cast<int>(process));
+    const auto device = exec::make_cuda_device(static_cast<int>(process), false);
     const auto transport = exec::make_nccl_transport(*device, *store, process);
     body(*device, *transport);
   });
