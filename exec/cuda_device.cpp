@@ -27,6 +27,11 @@ std::string gemm_cache() {
 
 }  // namespace
 
+int count_gpus() {
+  int num = 0;
+  return cudaGetDeviceCount(&num) == cudaSuccess ? num : 0;
+}
+
 std::unique_ptr<Device> make_cuda_device(int index) {
   int num = 0;
   const cudaError_t status = cudaGetDeviceCount(&num);
