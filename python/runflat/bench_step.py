@@ -15,9 +15,9 @@ import typer
 
 from runflat import bench_kernels
 from runflat._core import ParseError, train_world_size
-from runflat.bench_program import program, read_json_lines, require_gpus
+from runflat.bench_run import read_json_lines, require_gpus
 from runflat.bench_table import Column, fact_lines, table_lines
-from runflat.formats import percent
+from runflat.programs import program
 from runflat.train_launch import run_ranks
 
 _PEER = Path(str(resources.files("runflat"))) / "peer" / "peer_step.py"
@@ -51,21 +51,15 @@ def time_training(
     with TemporaryDirectory(prefix="runflat-") as folder:
         log = Path(folder) / "steps.jsonl"
         command = [str(program("runflat-train")), str(config), "--backend", backend]
-        command += ["--log", str(log), *(f"--set={assignment}" for assignment in changed)]
+        command += ["--log", str(log)]
+        for assignment in changed:
+            command += ["--set", assignment]
         # On the CPU all ranks are threads of one process.
-        status = run_ranks(_separated(command), world_size if backend == "cuda" else 1)
+        status = run_ranks(command, world_size if backend == "cuda" else 1)
         if status != 0:
             raise typer.Exit(status)
         header, *records = read_json_lines(log)
     return header, records[warmup:]
-
-
-def _separated(command: list[str]) -> list[str]:
-    """`--set=x` as two words, which the program reads."""
-    words: list[str] = []
-    for word in command:
-        words += ["--set", word.removeprefix("--set=")] if word.startswith("--set=") else [word]
-    return words
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -166,40 +160,41 @@ def result_of(
 
 
 def lines_of(result: dict[str, Any], plan: dict[str, Any], warmup: int) -> list[str]:
-    sizes, training, step = plan["layout"]["sizes"], plan["training"], result["step"]
-    model = plan["model"]
-    axes = {"tensor": "tp", "pipeline": "pp", "data": "dp"}
-    layout = ", ".join(f"{axes[name]} {sizes[f'{name}_parallel_size']}" for name in axes) if (
-        "data_parallel_size" in sizes and "tensor_parallel_size" in sizes
-    ) else ", ".join(
-        f"{short} {sizes[key]}"
-        for key, short in (
-            ("tensor_model_parallel_size", "tp"),
-            ("pipeline_model_parallel_size", "pp"),
-            ("data_parallel_size", "dp"),
+    rows = [result["step"]]
+    lines = _fact_lines(result, plan, warmup)
+    peer = result.get("peer")
+    if peer:
+        rows.append(
+            {
+                "who": "peer",
+                "median_ms": peer["step_time_ms"],
+                "tflops_per_gpu": peer["tflops_per_gpu"],
+            }
         )
-    )
-    ceiling = result["gemm_ceiling_tflops"]
-    facts = {
-        **result["measured_with"],
-        "ranks": f"{result['world_size']} ({layout})",
-        "model": f"{model['name']}, {model['num_layers']} layers of hidden {model['hidden_size']}, "
-        f"sequences of {model['seq_length']}",
-        "batch": f"{training['global_batch_size']} sequences in microbatches of "
-        f"{training['micro_batch_size']}, {training['precision']}, "
-        f"recompute {training['recompute']}",
-        "steps": f"{step['steps']} after {warmup} of warm-up",
-        "ceiling": ceiling and f"{ceiling:.0f} TFLOP/s, a matrix product of 8192^3",
-    }
-    rows = [step]
-    lines = fact_lines(facts)
-    if peer := result.get("peer"):
-        lines += fact_lines({"peer": f"{peer['peer']}, torch {peer['torch']}, "
-                             f"transformers {peer['transformers']}"})
-        rows.append({"who": "peer", "median_ms": peer["step_time_ms"],
-                     "tflops_per_gpu": peer["tflops_per_gpu"]})
     lines += ["#", *table_lines(_COLUMNS, rows)]
     if peer:
-        lines.append(f"# runflat : peer = {result['times_peer']:.3f} "
-                     f"({percent(result['times_peer'] - 1.0, 1)} faster)")
+        lines.append(f"# runflat over peer : {result['times_peer']:.3f}")
     return lines
+
+
+def _fact_lines(result: dict[str, Any], plan: dict[str, Any], warmup: int) -> list[str]:
+    sizes, training, model = plan["layout"]["sizes"], plan["training"], plan["model"]
+    axes = {"tp": "tensor_model", "pp": "pipeline_model", "dp": "data"}
+    layout = ", ".join(f"{axis} {sizes[f'{name}_parallel_size']}" for axis, name in axes.items())
+    inactive = sum(len(cell["inactive"]) for cell in plan["layout"]["cells"])
+    ceiling, peer = result["gemm_ceiling_tflops"], result.get("peer")
+    return fact_lines(
+        {
+            **result["measured_with"],
+            "ranks": f"{result['world_size']} ({layout}, {inactive} inactive)",
+            "model": f"{model['name']}, {model['num_layers']} layers, "
+            f"hidden {model['hidden_size']}, sequences of {model['seq_length']}",
+            "batch": f"{training['global_batch_size']} sequences, microbatches of "
+            f"{training['micro_batch_size']}, {training['precision']}, "
+            f"recompute {training['recompute']}",
+            "steps": f"{result['step']['steps']} after {warmup} of warm-up",
+            "ceiling": ceiling and f"{ceiling:.0f} TFLOP/s, a matrix product of 8192^3",
+            "peer": peer
+            and f"{peer['peer']}, torch {peer['torch']}, transformers {peer['transformers']}",
+        }
+    )

@@ -1,25 +1,17 @@
-"""What all benchmarks need: the compiled programs, GPUs, and somewhere for results to go."""
+"""What all benchmarks need: GPUs, and somewhere for results to go."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from runflat import _core
 from runflat._core import ParseError
 from runflat.outputs import write_text
-
-_BIN = Path(str(resources.files("runflat"))) / "bin"
-
-
-def program(name: str) -> Path:
-    path = _BIN / name
-    if not path.is_file():
-        raise ParseError(f"{path}: is not built; `make setup` builds it")
-    return path
 
 
 def require_gpus(at_least: int = 1) -> int:
@@ -33,6 +25,14 @@ def require_gpus(at_least: int = 1) -> int:
     if count < at_least:
         raise ParseError(f"no GPU for every rank: {at_least} are needed, this host has {count}")
     return count
+
+
+def driver_version() -> str:
+    """Of the first GPU; empty where nvidia-smi does not say."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.partition("\n")[0]
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
