@@ -153,7 +153,7 @@ class BucketBench {
   }
 
   /// Parameters take the ways of the gradients backwards: what a rank sends of the ones it receives
-  /// of the others.
+  /// of the others. (Norms only come back, and are small.)
   [[nodiscard]] std::int64_t busiest_link() const {
     std::int64_t most = 0;
     for (const BucketExchange& of_rank : exchanges_) {

@@ -7,7 +7,7 @@ from typing import Any
 
 from runflat._core import ParseError
 
-_SMALLEST_MESSAGE = 1 << 20  # below, latency rules, which the model's two numbers do not follow
+_SMALLEST_MESSAGE = 1_000_000  # below, latency rules, which the model's two numbers do not follow
 # Which benchmarks are points of which list; the sweeps of the same kernels are, too.
 _KERNELS = {
     "gemm_forward": "gemm",
