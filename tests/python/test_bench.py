@@ -13,6 +13,7 @@ from conftest import Run
 
 from runflat import ParseError, _core, bench_calibration, bench_comm, bench_kernels, bench_step
 from runflat.bench_table import Column, table_lines
+from runflat.train_command import config_file
 
 HAS_GPU = _core.count_gpus() > 0
 needs_no_gpu = pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
@@ -234,6 +235,14 @@ def test_a_peer_that_fails_is_an_error(stand_in: Path, capfd: pytest.CaptureFixt
     with pytest.raises(ParseError, match="the peer failed"):
         bench_step.time_peer(str(stand_in), HEADER | {"plan": plan}, steps=1, warmup=0)
     assert "ended with status 1" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("ranks", [1, 4])
+@pytest.mark.parametrize("name", ["llama-1.5b-bench", "llama3-8b-8layers-bench"])
+def test_shipped_configurations_take_a_layout(name: str, ranks: int) -> None:
+    layout = f"layout={{data_parallel_size = {ranks}}}"
+    overrides = [layout, f"training.global_batch_size={4 * ranks}"]
+    assert _core.train_world_size(config_file(name), overrides) == ranks
 
 
 def test_what_the_peer_cannot_run_is_refused() -> None:
