@@ -27,6 +27,11 @@ std::string gemm_cache() {
 
 }  // namespace
 
+int count_gpus() {
+  int num = 0;
+  return cudaGetDeviceCount(&num) == cudaSuccess ? num : 0;
+}
+
 std::unique_ptr<Device> make_cuda_device(int index, bool tunes) {
   // A kernel that is loaded at its first launch waits for the device, and so for a collective that
   // waits for a peer that waits for this rank.

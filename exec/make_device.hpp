@@ -17,6 +17,9 @@ class Unavailable : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// GPUs of this host; 0 without a driver, and in a build without CUDA.
+[[nodiscard]] int count_gpus();
+
 /// GPU `index` of this host. `tunes` matrix products: the algorithms of each shape are timed when it
 /// first occurs, and kept for the next run; otherwise the library's first choice is taken.
 /// Unavailable without a GPU, or in a build without CUDA.

@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from runflat import InfeasibleError, ParseError, __version__
+from runflat.bench_command import bench_app
 from runflat.calibrate_command import calibrate_command
 from runflat.ckpt_command import ckpt_app
 from runflat.data_command import data_app
@@ -42,6 +43,7 @@ app.command("train")(train_command)
 app.command("drill")(drill_command)
 app.command("validate")(validate_command)
 app.command("calibrate")(calibrate_command)
+app.add_typer(bench_app)
 app.add_typer(faults_app)
 app.add_typer(data_app)
 app.add_typer(ckpt_app)

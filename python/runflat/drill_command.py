@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from runflat import options
-from runflat.train_command import config_file, program
+from runflat.programs import program
+from runflat.train_command import config_file
 
 
 def drill_command(

@@ -11,6 +11,7 @@ import typer
 
 from runflat import options
 from runflat._core import ParseError, launcher, train_world_size
+from runflat.programs import program
 from runflat.train_launch import run_ranks
 
 _PACKAGE = Path(str(resources.files("runflat")))
@@ -45,24 +46,16 @@ def train_command(
         arguments += [option, str(value)] if value is not None else []
     for assignment in overrides or []:
         arguments += ["--set", assignment]
-    path_of_program = program("runflat-train")
+    executable = str(program("runflat-train"))
     starts_processes = backend == "cuda" or transport in ("gloo", "nccl")
     if starts_processes and launcher() is None:
         world_size = train_world_size(path, overrides or [])
-        raise typer.Exit(run_ranks([str(path_of_program), *arguments], world_size))
-    os.execv(path_of_program, [str(path_of_program), *arguments])
-
-
-def program(name: str) -> Path:
-    """A program that the build puts into the package."""
-    path = _PACKAGE / "bin" / name
-    if not path.is_file():
-        raise ParseError(f"{path}: is not built; `make setup` builds it")
-    return path
+        raise typer.Exit(run_ranks([executable, *arguments], world_size))
+    os.execv(executable, [executable, *arguments])
 
 
 def config_file(name_or_path: str) -> Path:
-    """A shipped configuration of this name, or the file."""
+    """A file, or the shipped configuration of this name."""
     shipped = {file.stem: file for file in sorted((_PACKAGE / "configs").glob("*.toml"))}
     path = Path(name_or_path)
     if path.suffix == "" and name_or_path not in shipped:
