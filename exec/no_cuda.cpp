@@ -8,7 +8,7 @@ constexpr const char* kMissing =
 
 }  // namespace
 
-std::unique_ptr<Device> make_cuda_device(int /*index*/) {
+std::unique_ptr<Device> make_cuda_device(int /*index*/, bool /*tunes*/) {
   throw Unavailable(kMissing);
 }
 
