@@ -129,11 +129,15 @@ void CheckpointFolder::delete_older(std::int64_t step, std::int64_t keep_last) c
   }
 }
 
+bool has_checkpoint(const std::filesystem::path& path) {
+  return std::filesystem::exists(path / kIndex) || std::filesystem::exists(path / kLatest);
+}
+
 std::filesystem::path find_checkpoint(const std::filesystem::path& path) {
   if (std::filesystem::exists(path / kIndex)) {
     return path;
   }
-  if (!std::filesystem::exists(path / kLatest)) {
+  if (!has_checkpoint(path)) {
     throw ParseError(path.string(), "", "expected a checkpoint, or a folder with a latest one");
   }
   std::string name = read_text_file(path / kLatest);

@@ -43,6 +43,9 @@ class CheckpointFolder {
   std::filesystem::path path_;
 };
 
+/// Whether this is the folder of a checkpoint, or one with a latest one.
+[[nodiscard]] bool has_checkpoint(const std::filesystem::path& path);
+
 /// A checkpoint by its own folder, or the latest in a job's. ParseError where there is none.
 [[nodiscard]] std::filesystem::path find_checkpoint(const std::filesystem::path& path);
 

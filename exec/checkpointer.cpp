@@ -3,6 +3,8 @@
 #include "core/error.hpp"
 #include "exec/checkpoint_state.hpp"
 
+#include <algorithm>
+#include <array>
 #include <exception>
 #include <fmt/format.h>
 #include <optional>
@@ -84,6 +86,7 @@ void Checkpointer::save(Device& device, Trainer& trainer) {
 
 void Checkpointer::save(const CheckpointHeader& header, StateCopy state) {
   wait();
+  has_failed_ = false;
   pending_ = std::async(std::launch::async,
                         [this, header, copy = std::move(state)] { write(header, copy); });
 }
@@ -94,6 +97,11 @@ void Checkpointer::wait() {
   }
 }
 
+bool Checkpointer::is_over() const {
+  return !pending_.valid() ||
+         pending_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
 void Checkpointer::abort() {
   if (group_ != nullptr) {
     group_->abort();
@@ -102,26 +110,38 @@ void Checkpointer::abort() {
 
 template <typename Work>
 void Checkpointer::together(std::int64_t step, Work work) {
-  std::exception_ptr error;
+  std::optional<std::string> error;
   try {
     work();
-  } catch (...) {
-    error = std::current_exception();
+  } catch (const std::filesystem::filesystem_error& refused) {
+    error = fmt::format("{}: {}", refused.path1().string(), refused.code().message());
+  } catch (const std::exception& other) {
+    error = other.what();
   }
   std::int64_t failed = error ? rank_ + 1 : 0;
   if (group_ != nullptr) {
     group_->join(group_->all_reduce(&failed, 1, DataType::int64, ReduceOp::max));
-    if (group_->status() != SyncStatus::done && !error) {
-      throw PeerLost(fmt::format("the checkpoint of step {} was given up: a rank was lost", step));
+    if (group_->status() != SyncStatus::done) {
+      throw PeerLost(fmt::format(
+          "the checkpoint of step {} was given up: {}", step, error.value_or("a rank was lost")));
     }
   }
-  if (error) {
-    std::rethrow_exception(error);
-  }
   if (failed > 0) {
-    throw SaveFailed(fmt::format(
-        "the checkpoint of step {} was given up: rank {} could not write", step, failed - 1));
+    throw SaveFailed(fmt::format("the checkpoint of step {} was given up: rank {}: {}",
+                                 step,
+                                 failed - 1,
+                                 reason_of(failed - 1, error.value_or("could not write"))));
   }
+}
+
+std::string Checkpointer::reason_of(std::int64_t failed_rank, std::string own_reason) {
+  if (group_ == nullptr) {
+    return own_reason;
+  }
+  std::array<char, 1024> text{};  // ends with a zero
+  std::copy_n(own_reason.begin(), std::min(own_reason.size(), text.size() - 1), text.begin());
+  group_->join(group_->broadcast(text.data(), std::ssize(text), failed_rank));
+  return group_->status() == SyncStatus::done ? std::string(text.data()) : own_reason;
 }
 
 void Checkpointer::write(const CheckpointHeader& header, const StateCopy& state) {
@@ -143,6 +163,7 @@ void Checkpointer::write(const CheckpointHeader& header, const StateCopy& state)
       }
     });
   } catch (...) {
+    has_failed_ = true;
     if (rank_ == 0) {
       folder_.give_up(step, config_.generation);
     }

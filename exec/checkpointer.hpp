@@ -6,12 +6,14 @@
 #include "exec/trainer.hpp"
 #include "exec/transport.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <future>
 #include <memory>
 #include <stdexcept>
+#include <string>
 
 namespace runflat::exec {
 
@@ -23,7 +25,7 @@ struct CheckpointerConfig {
   std::chrono::milliseconds timeout{1'800'000};
 };
 
-/// Another rank could not save.
+/// Some rank could not save: the text names it and says why.
 class SaveFailed : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -46,10 +48,13 @@ class Checkpointer {
   /// What has been copied, for those who have no trainer.
   void save(const CheckpointHeader& header, StateCopy state);
 
-  /// Until no save is in flight. Throws what went wrong with it, once, on all ranks:
-  /// std::filesystem::filesystem_error where the disk is full, say, SaveFailed where that happened
-  /// to another rank, and PeerLost. Earlier checkpoints are untouched then.
+  /// Until no save is in flight. Throws what went wrong with it, once, on all ranks: SaveFailed,
+  /// where a disk is full, say, or PeerLost. Earlier checkpoints are untouched then.
   void wait();
+  /// Whether wait() would return or throw at once.
+  [[nodiscard]] bool is_over() const;
+  /// Whether the last save, if it is over, went wrong.
+  [[nodiscard]] bool has_failed() const { return has_failed_; }
 
   /// Gives up the save in flight, here and on all ranks: wait() throws PeerLost.
   void abort();
@@ -59,12 +64,14 @@ class Checkpointer {
   /// Runs the work, and throws on all ranks unless it went well on all.
   template <typename Work>
   void together(std::int64_t step, Work work);
+  [[nodiscard]] std::string reason_of(std::int64_t failed_rank, std::string own_reason);
 
   CheckpointFolder folder_;
   CheckpointerConfig config_;
   std::int64_t rank_ = 0;
   std::unique_ptr<Communicator> group_;  // nullptr in a job of one rank
   std::future<void> pending_;
+  std::atomic<bool> has_failed_ = false;
 };
 
 /// Continues where the checkpoint stands: fills the trainer's weights and optimizer state, and sets

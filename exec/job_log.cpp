@@ -15,13 +15,14 @@ namespace runflat::exec {
 JobLog::JobLog(const TrainConfig& config,
                const std::optional<std::filesystem::path>& json,
                const Value& header,
+               bool goes_on,
                std::ostream& console)
     : config_(config.log),
       train_iters_(config.train_iters),
       num_ranks_(config.plan.layout.num_ranks()),
       console_(console) {
   if (json) {
-    json_.open(*json);
+    json_.open(*json, goes_on ? std::ios::app : std::ios::out);
     if (!json_) {
       throw std::filesystem::filesystem_error(
           "cannot write", *json, std::error_code(errno, std::generic_category()));
@@ -69,6 +70,25 @@ void JobLog::add_validation(std::int64_t step, double loss) {
         step,
         {{"lm loss validation", loss}, {"lm loss validation ppl", std::exp(std::min(20.0, loss))}});
   }
+}
+
+void JobLog::add_loaded(const std::filesystem::path& checkpoint, std::int64_t step) {
+  console_ << fmt::format("  successfully loaded checkpoint from {} at iteration {}",
+                          checkpoint.string(),
+                          step)
+           << std::endl;
+}
+
+void JobLog::add_saved(const std::filesystem::path& folder, std::int64_t step) {
+  console_ << fmt::format("  successfully saved checkpoint from iteration {:7} to {}",
+                          step,
+                          folder.string())
+           << std::endl;
+}
+
+void JobLog::add_stop(std::int64_t step) {
+  console_ << fmt::format("exiting program after receiving SIGTERM at iteration {}", step)
+           << std::endl;
 }
 
 }  // namespace runflat::exec

@@ -16,14 +16,20 @@ namespace runflat::exec {
 /// the console, a line of JSON per step to a file, and TensorBoard's events.
 class JobLog {
  public:
-  /// `header` is the first line of the JSON file. filesystem_error where a file cannot be made.
+  /// `header` is the first line that this job writes to the JSON file; one that goes on from a step
+  /// adds to what is there. filesystem_error where a file cannot be made.
   JobLog(const TrainConfig& config,
          const std::optional<std::filesystem::path>& json,
          const Value& header,
+         bool goes_on,
          std::ostream& console);
 
   void add(const StepRecord& record);
   void add_validation(std::int64_t step, double loss);
+  /// Of a checkpoint, as Megatron says it.
+  void add_loaded(const std::filesystem::path& checkpoint, std::int64_t step);
+  void add_saved(const std::filesystem::path& folder, std::int64_t step);
+  void add_stop(std::int64_t step);
 
  private:
   void add_event(const StepRecord& record);

@@ -150,6 +150,32 @@ LogConfig read_log(const Reader& in) {
   return log;
 }
 
+std::filesystem::path folder(const Reader& in) {
+  const std::string name = in.text();
+  if (name.empty()) {
+    in.fail("the name of a folder");
+  }
+  return name;
+}
+
+CheckpointConfig read_checkpoint(const Reader& in) {
+  ObjectReader members = in.object();
+  CheckpointConfig checkpoint;
+  checkpoint.save = read_or(members, "save", checkpoint.save, folder);
+  checkpoint.load = read_or(members, "load", checkpoint.load, folder);
+  const bool has_details = members.find("save_interval") || members.find("keep");
+  checkpoint.save_interval =
+      read_or(members, "save_interval", checkpoint.save_interval, [](const Reader& item) {
+        return item.integer(1, kMostSteps);
+      });
+  checkpoint.keep = read_or(members, "keep", checkpoint.keep, steps);
+  members.finish();
+  if (has_details && !checkpoint.save) {
+    in.reject("save_interval and keep go with save");
+  }
+  return checkpoint;
+}
+
 }  // namespace
 
 TrainConfig read_train_config(const Reader& in) {
@@ -165,6 +191,7 @@ TrainConfig read_train_config(const Reader& in) {
   read_optimizer(members.at("optimizer"), config);
   config.data = read_data(members.at("data"));
   config.log = read_or(members, "log", config.log, read_log);
+  config.checkpoint = read_or(members, "checkpoint", config.checkpoint, read_checkpoint);
   config.store = read_or(members, "store", config.store, &Reader::text);
   members.finish();
   return config;

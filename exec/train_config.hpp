@@ -21,6 +21,15 @@ struct LogConfig {
   std::optional<std::filesystem::path> tensorboard_dir;
 };
 
+/// `[checkpoint]`: `save`, `save_interval` and `load` as in Megatron.
+struct CheckpointConfig {
+  std::optional<std::filesystem::path> save;  ///< the folder of the job's checkpoints
+  /// Steps between two saves; 0: none before the job ends.
+  std::int64_t save_interval = 0;
+  std::int64_t keep = 3;                      ///< so many of the last checkpoints; 0: all
+  std::optional<std::filesystem::path> load;  ///< a checkpoint, or a folder with a latest one
+};
+
 /// A job for `runflat train`.
 struct TrainConfig {
   Plan plan;
@@ -30,13 +39,14 @@ struct TrainConfig {
   std::int64_t eval_iters = 0;     ///< global batches of one
   DataConfig data;
   LogConfig log;
+  CheckpointConfig checkpoint;
   Value document;     ///< what was read
   std::string store;  ///< URL of the Store where processes meet; empty: by the launcher
 };
 
 /// Tables `[model]`, `[layout]` and `[cluster]`, or `plan = "plan.json"`; `[training]`,
-/// `[optimizer]`, `[data]`, `[log]`, and `store`. ParseError for unknown keys and for what
-/// contradicts itself.
+/// `[optimizer]`, `[data]`, `[log]`, `[checkpoint]`, and `store`. ParseError for unknown keys and
+/// for what contradicts itself.
 [[nodiscard]] TrainConfig read_train_config(const Reader& in);
 
 /// The file with values changed as by `--set` (core/override.hpp).

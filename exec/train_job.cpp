@@ -2,12 +2,14 @@
 
 #include "core/document.hpp"
 #include "core/error.hpp"
+#include "exec/checkpointer.hpp"
 #include "exec/job_log.hpp"
 #include "exec/make_device.hpp"
 #include "exec/new_file.hpp"
 #include "exec/timeline_gather.hpp"
 #include "exec/trainer.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <iostream>
@@ -16,13 +18,15 @@
 namespace runflat::exec {
 namespace {
 
-Value header_of(const TrainConfig& config, const TrainOptions& options) {
-  Value header = Value::Object{{"runflat", options.version},
-                               {"backend", options.backend},
-                               {"transport", options.transport},
-                               {"world_size", config.plan.layout.num_ranks()},
-                               {"plan", to_value(config.plan)},
-                               {"config", config.document}};
+Value header_of(const TrainConfig& config, const TrainOptions& options, const JobStart& start) {
+  Value header =
+      Value::Object{{"runflat", options.version},
+                    {"backend", options.backend},
+                    {"transport", options.transport},
+                    {"world_size", config.plan.layout.num_ranks()},
+                    {"checkpoint", start.checkpoint ? Value(start.checkpoint->string()) : Value()},
+                    {"plan", to_value(config.plan)},
+                    {"config", config.document}};
   if (options.backend == "cuda") {
     header.set("gpu", gpu_name(0));
     header.set("gpu_versions", gpu_versions());
@@ -60,18 +64,37 @@ class TrainRank {
  public:
   TrainRank(const TrainConfig& config,
             const TrainOptions& options,
-            const TrainSamples& samples,
+            const TrainInput& input,
             Backend& backend,
-            Transport& transport)
+            const RankTransports& transports)
       : config_(config),
         options_(options),
-        samples_(samples),
+        input_(input),
         backend_(backend),
-        trainer_(*backend.device, transport, config.plan, config.trainer),
-        stop_(backend.device->allocate(sizeof(float))) {
-    if (trainer_.rank().value() + 1 == config.plan.layout.num_ranks()) {
-      log_.emplace(config, options.log, header_of(config, options), std::cout);
+        trainer_(*backend.device,
+                 transports.compute,
+                 config.plan,
+                 config.trainer,
+                 0,
+                 input.start.checkpoint ? FirstWeights::to_come : FirstWeights::drawn),
+        flag_(backend.device->allocate(sizeof(double))) {
+    const JobStart& start = input.start;
+    if (start.checkpoint) {
+      load_checkpoint(*start.checkpoint, *backend.device, trainer_);
     }
+    check_same_start();
+    if (config.eval_interval > 0) {
+      next_valid_sample_ = start.progress.steps / config.eval_interval * config.eval_iters *
+                           config.plan.global_batch_size();
+    }
+    if (config.checkpoint.save) {
+      saver_.emplace(transports.host, config.checkpoint, trainer_, [this](std::int64_t step) {
+        if (log_) {
+          log_->add_saved(*config_.checkpoint.save, step);
+        }
+      });
+    }
+    open_log();
     if (options.timeline) {
       trainer_.record();
     }
@@ -82,10 +105,21 @@ class TrainRank {
     while (!is_over) {
       step();
       const std::int64_t steps = trainer_.progress().steps;
-      if (samples_.valid != nullptr && steps % config_.eval_interval == 0) {
+      if (input_.valid != nullptr && steps % config_.eval_interval == 0) {
         validate();
       }
-      is_over = any_rank(should_stop()) || steps == config_.train_iters;
+      if (saver_) {
+        saver_->after_step(*backend_.device, trainer_);
+      }
+      const bool cannot_save = saver_ && saver_->has_failed();
+      const bool is_stopped = any_rank(should_stop() || cannot_save);
+      is_over = is_stopped || steps == config_.train_iters;
+    }
+    if (saver_) {
+      saver_->finish(*backend_.device, trainer_);
+    }
+    if (log_ && trainer_.progress().steps < config_.train_iters) {
+      log_->add_stop(trainer_.progress().steps);
     }
     if (options_.timeline) {
       write_timeline();
@@ -94,9 +128,24 @@ class TrainRank {
   }
 
  private:
+  void open_log() {
+    if (trainer_.rank().value() + 1 != config_.plan.layout.num_ranks()) {
+      return;
+    }
+    const JobStart& start = input_.start;
+    log_.emplace(config_,
+                 options_.log,
+                 header_of(config_, options_, start),
+                 start.progress.steps > 0,
+                 std::cout);
+    if (start.checkpoint) {
+      log_->add_loaded(*start.checkpoint, start.progress.steps);
+    }
+  }
+
   void step() {
     const Clock::time_point begin = Clock::now();
-    const StepResult result = trainer_.step(*samples_.train);
+    const StepResult result = trainer_.step(*input_.train);
     const Seconds time = Clock::now() - begin;
     check(result.status, result.lost);
     if (!result.is_finite) {
@@ -135,7 +184,7 @@ class TrainRank {
     double loss = 0.0;
     double tokens = 0.0;
     for (std::int64_t i = 0; i < config_.eval_iters; ++i) {
-      const StepResult result = trainer_.evaluate(*samples_.valid, next_valid_sample_);
+      const StepResult result = trainer_.evaluate(*input_.valid, next_valid_sample_);
       check(result.status, trainer_.groups().lost());
       next_valid_sample_ += config_.plan.global_batch_size();
       loss += result.sums.loss * result.sums.tokens;
@@ -146,18 +195,32 @@ class TrainRank {
     }
   }
 
-  /// Whether any rank says so: the same answer on all of them, at the same step.
-  bool any_rank(bool own) {
+  /// The largest value of all ranks, on all of them.
+  double max_of_ranks(double value) {
     Communicator* world = trainer_.groups().world.get();
-    if (world == nullptr) {
-      return own;
+    if (world != nullptr) {
+      backend_.device->copy_in(flag_.data(), &value, sizeof value);
+      world->join(world->all_reduce(flag_.data(), 1, DataType::fp64, ReduceOp::max));
+      backend_.device->copy_out(&value, flag_.data(), sizeof value);
+      check(world->status(), JobGroup::world);
     }
-    float flag = own ? 1.0F : 0.0F;
-    backend_.device->copy_in(stop_.data(), &flag, sizeof flag);
-    world->join(world->all_reduce(stop_.data(), 1, DataType::fp32, ReduceOp::max));
-    backend_.device->copy_out(&flag, stop_.data(), sizeof flag);
-    check(world->status(), JobGroup::world);
-    return flag > 0.0F;
+    return value;
+  }
+
+  /// Whether any rank says so: the same answer on all of them, at the same step.
+  bool any_rank(bool own) { return max_of_ranks(own ? 1.0 : 0.0) > 0.0; }
+
+  /// Hosts that do not see the same folder may find different checkpoints in it.
+  void check_same_start() {
+    const auto own = static_cast<double>(trainer_.progress().steps);
+    const double most = max_of_ranks(own);
+    const double least = -max_of_ranks(-own);
+    if (least != most) {
+      throw ParseError(
+          config_.checkpoint.load->string(),
+          "",
+          fmt::format("ranks find steps {} to {} in it: expected one folder for all", least, most));
+    }
   }
 
   void write_timeline() {
@@ -174,6 +237,9 @@ class TrainRank {
 
   void check(SyncStatus status, std::optional<JobGroup> lost) {
     if (status != SyncStatus::done) {
+      if (saver_) {
+        saver_->abort();  // what is in flight would wait for the lost rank
+      }
       throw PeerLost(fmt::format(
           "rank {} lost a peer of its {}{} after step {}",
           trainer_.rank().value(),
@@ -185,41 +251,46 @@ class TrainRank {
 
   const TrainConfig& config_;
   const TrainOptions& options_;
-  const TrainSamples& samples_;
+  const TrainInput& input_;
   Backend& backend_;
   Trainer trainer_;
-  Buffer stop_;  ///< one float
+  Buffer flag_;  // a double
   std::optional<JobLog> log_;
+  std::optional<JobSaver> saver_;
   std::int64_t next_valid_sample_ = 0;
   Timeline last_step_;
 };
 
 }  // namespace
 
-TrainSamples make_train_samples(const TrainConfig& config) {
+TrainInput make_train_input(const TrainConfig& config) {
   const std::int64_t batch = config.plan.global_batch_size();
   const auto seed = static_cast<std::uint32_t>(config.trainer.seed);
-  TrainSamples samples;
-  samples.train =
-      make_samples(config.data, config.plan.model, Split::train, config.train_iters * batch, seed);
+  TrainInput input;
+  input.start = find_start(config.checkpoint);
+  const Progress& done = input.start.progress;
+  // As many as the whole job takes, however many of them are left: the order depends on it.
+  const std::int64_t num_samples =
+      done.consumed_samples + std::max<std::int64_t>(config.train_iters - done.steps, 0) * batch;
+  input.train = make_samples(config.data, config.plan.model, Split::train, num_samples, seed);
   if (config.eval_interval > 0) {
     const std::int64_t num_evaluations = config.train_iters / config.eval_interval + 1;
-    samples.valid = make_samples(config.data,
-                                 config.plan.model,
-                                 Split::valid,
-                                 num_evaluations * config.eval_iters * batch,
-                                 seed);
+    input.valid = make_samples(config.data,
+                               config.plan.model,
+                               Split::valid,
+                               num_evaluations * config.eval_iters * batch,
+                               seed);
   }
-  return samples;
+  return input;
 }
 
 void train_rank(const TrainConfig& config,
                 const TrainOptions& options,
-                const TrainSamples& samples,
+                const TrainInput& input,
                 Backend& backend,
-                Transport& transport,
+                const RankTransports& transports,
                 const std::function<bool()>& should_stop) {
-  TrainRank(config, options, samples, backend, transport).run(should_stop);
+  TrainRank(config, options, input, backend, transports).run(should_stop);
 }
 
 }  // namespace runflat::exec

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "exec/backend.hpp"
+#include "exec/job_checkpoints.hpp"
 #include "exec/sample_source.hpp"
 #include "exec/train_config.hpp"
 #include "exec/transport.hpp"
@@ -22,23 +23,31 @@ struct TrainOptions {
   std::string version;                            ///< of this program
 };
 
-/// The data of a job, which ranks of one process share.
-struct TrainSamples {
+/// What a job is given, which ranks of one process share.
+struct TrainInput {
+  JobStart start;
   std::unique_ptr<SampleSource> train;
   std::unique_ptr<SampleSource> valid;  ///< nullptr without validation
 };
 
-[[nodiscard]] TrainSamples make_train_samples(const TrainConfig& config);
+[[nodiscard]] TrainInput make_train_input(const TrainConfig& config);
 
-/// Trains one rank, that of process `transport.process()`, to the last step, or to the end of the
-/// step in which `should_stop` first says so on any rank. The last rank, which has the loss, writes
-/// the logs and the timeline. PeerLost names the group that lost a member; std::runtime_error where
-/// the loss is not finite, with the weights of the step before.
+/// How a rank reaches its peers.
+struct RankTransports {
+  Transport& compute;  ///< between the memories that ranks compute on
+  Transport& host;     ///< between host memories; may be the same
+};
+
+/// Trains one rank, that of process `transports.compute.process()`, to the last step, or to the end
+/// of the step in which `should_stop` first says so on any rank, and saves as the job says. The
+/// last rank, which has the loss, writes the logs and the timeline. PeerLost names the group that
+/// lost a member; SaveFailed ends the job with the last good checkpoint in place;
+/// std::runtime_error where the loss is not finite, with the weights of the step before.
 void train_rank(const TrainConfig& config,
                 const TrainOptions& options,
-                const TrainSamples& samples,
+                const TrainInput& input,
                 Backend& backend,
-                Transport& transport,
+                const RankTransports& transports,
                 const std::function<bool()>& should_stop);
 
 }  // namespace runflat::exec

@@ -87,10 +87,11 @@ void run_threads(const TrainConfig& config, const TrainOptions& options) {
   for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
     processes.push_back(layout.gpu_of(Rank(rank)).value());
   }
-  const TrainSamples samples = make_train_samples(config);
+  const TrainInput input = make_train_input(config);
   spawn(processes, [&](ThreadRank& thread) {
     Backend backend = make_backend(options.backend, 0, config.trainer.type);
-    train_rank(config, options, samples, backend, thread.transport, &should_stop);
+    const RankTransports transports{.compute = thread.transport, .host = thread.transport};
+    train_rank(config, options, input, backend, transports, &should_stop);
   });
 }
 
@@ -104,15 +105,19 @@ void run_process(const TrainConfig& config, const TrainOptions& options, const L
   }
   const std::int64_t process = layout.gpu_of(Rank(place.rank)).value();
   const MeetingPlace meeting = meeting_place(place, config.store, &process_environment);
-  const TrainSamples samples = make_train_samples(config);
+  const TrainInput input = make_train_input(config);
   Backend backend = make_backend(options.backend, place.local_rank, config.trainer.type);
   const std::shared_ptr<Store> store = make_store(meeting.store_url, config.trainer.timeout);
-  const std::unique_ptr<Transport> transport =
-      options.transport == "nccl"
-          ? make_nccl_transport(*backend.device, *store, process)
-          : make_gloo_transport(
-                {.store = store, .process = process, .host = host_of(place, &process_environment)});
-  train_rank(config, options, samples, backend, *transport, &should_stop);
+  const auto make_gloo = [&] {
+    return make_gloo_transport(
+        {.store = store, .process = process, .host = host_of(place, &process_environment)});
+  };
+  const bool is_nccl = options.transport == "nccl";
+  const std::unique_ptr<Transport> compute =
+      is_nccl ? make_nccl_transport(*backend.device, *store, process) : make_gloo();
+  const std::unique_ptr<Transport> host = is_nccl && config.checkpoint.save ? make_gloo() : nullptr;
+  const RankTransports transports{.compute = *compute, .host = host ? *host : *compute};
+  train_rank(config, options, input, backend, transports, &should_stop);
   if (place.rank == 0 && !meeting.own_directory.empty()) {
     std::filesystem::remove_all(meeting.own_directory);  // all are past it
   }

@@ -72,6 +72,9 @@ TEST_CASE("a job with nothing but what it must say has Megatron's defaults", "[e
   CHECK(config.trainer.timeout == std::chrono::minutes(10));
   CHECK(config.log.log_interval == 100);
   CHECK(config.eval_interval == 0);
+  CHECK(!config.checkpoint.save);
+  CHECK(!config.checkpoint.load);
+  CHECK(config.checkpoint.keep == 3);
 }
 
 TEST_CASE("every key reaches what it sets", "[exec][train]") {
@@ -101,6 +104,10 @@ TEST_CASE("every key reaches what it sets", "[exec][train]") {
                                    "log.log_interval=1",
                                    "log.log_throughput=true",
                                    "log.tensorboard_dir=tb",
+                                   "checkpoint.save=ck",
+                                   "checkpoint.save_interval=20",
+                                   "checkpoint.keep=0",
+                                   "checkpoint.load=ck/step_00000100",
                                    "store=redis://host"});
   CHECK(config.trainer.type == DataType::fp32);
   CHECK(config.trainer.seed == 7);
@@ -130,6 +137,10 @@ TEST_CASE("every key reaches what it sets", "[exec][train]") {
   CHECK(config.log.log_interval == 1);
   CHECK(config.log.log_throughput);
   CHECK(config.log.tensorboard_dir == "tb");
+  CHECK(config.checkpoint.save == "ck");
+  CHECK(config.checkpoint.save_interval == 20);
+  CHECK(config.checkpoint.keep == 0);
+  CHECK(config.checkpoint.load == "ck/step_00000100");
   CHECK(config.store == "redis://host");
 }
 
@@ -190,6 +201,12 @@ TEST_CASE("a wrong value is named with its path", "[exec][train]") {
       {"log.log_interval=0", "log.log_interval", "an integer from 1"},
       {"log.log_throughput=yes", "log.log_throughput", "true or false"},
       {"log.tensorboard_dir=1", "log.tensorboard_dir", "text"},
+      {"checkpoint.colour=1", "checkpoint.colour", "unknown key"},
+      {"checkpoint.save=1", "checkpoint.save", "text"},
+      {"checkpoint.load=\"\"", "checkpoint.load", "the name of a folder"},
+      {"checkpoint={save = \"ck\", save_interval = 0}", "save_interval", "an integer from 1"},
+      {"checkpoint={save = \"ck\", keep = -1}", "checkpoint.keep", "an integer from 0"},
+      {"checkpoint.save_interval=5", "checkpoint", "go with save"},
       {"store=1", "store", "text"},
       {"plan=1", "plan", "text"},
       {"plan=nowhere.json", "nowhere.json", "cannot"},

@@ -1,4 +1,4 @@
-"""What the tests share: the installed command, and one result of the scenario `small`."""
+"""What the tests share: the installed command, one result of the scenario `small`, packed text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import runflat
+from runflat.data_pack import pack
 
+LICENSES = Path("/usr/share/common-licenses")  # on any Debian
 COMMAND = Path(sys.executable).with_name("runflat")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -29,3 +31,19 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture(scope="session")
 def small_result() -> runflat.Result:
     return runflat.what_if("small", trials=4, seed=7)
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not LICENSES.is_dir():
+        pytest.skip("no Debian licences to train on")
+    folder = tmp_path_factory.mktemp("packed")
+    pack([LICENSES], folder / "text", append_eod=True)
+    return folder
+
+
+@pytest.fixture
+def text(packed: Path, tmp_path: Path) -> None:
+    """The data of the configurations on real text, as `text` in the test's folder."""
+    for file in packed.iterdir():
+        (tmp_path / file.name).symlink_to(file)

@@ -8,20 +8,17 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 
 import pytest
 from conftest import COMMAND, Run
-from training import CONFIG, LICENSES, NUM_RANKS, TWO_RANKS, losses, read_log, steps
+from training import CONFIG, NUM_RANKS, TWO_RANKS, losses, read_log, started, steps
 
 from runflat import ParseError
 from runflat._core import train_world_size
-from runflat.data_pack import pack
 
-pytestmark = pytest.mark.skipif(not LICENSES.is_dir(), reason="no Debian licences to train on")
+pytestmark = pytest.mark.usefixtures("text")
 
 # As scripts that read Megatron's logs look for numbers.
 LOG_LINE = re.compile(
@@ -37,35 +34,6 @@ LOG_LINE = re.compile(
     r" number of skipped iterations:   0 \|"
     r" number of nan iterations:   0 \|$"
 )
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packed")
-    pack([LICENSES], folder / "text", append_eod=True)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def text(packed: Path, tmp_path: Path) -> None:
-    for file in packed.iterdir():
-        (tmp_path / file.name).symlink_to(file)
-
-
-@contextmanager
-def started(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A run that goes on and on, from its first logged step."""
-    command = [str(COMMAND), "train", CONFIG, *arguments, *steps(20_000)]
-    command += ["--set=log.log_interval=1", "--log=run.jsonl"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
-    try:
-        assert "iteration" in process.stdout.readline()
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def children(pid: int) -> list[int]:
@@ -168,7 +136,9 @@ def test_sigterm_ends_after_a_whole_step(tmp_path: Path, transport: str) -> None
         out, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, "")
     _, records = read_log(tmp_path / "run.jsonl")
-    assert len(records) == 1 + len(out.splitlines())
+    *lines, last = out.splitlines()
+    assert len(records) == 1 + len(lines)
+    assert last == f"exiting program after receiving SIGTERM at iteration {len(records)}"
 
 
 def test_a_killed_rank_ends_the_others(tmp_path: Path) -> None:

@@ -14,18 +14,13 @@ from pathlib import Path
 
 import pytest
 from conftest import COMMAND, Run
-from training import CONFIG, LICENSES, TWO_RANKS, losses, steps
-
-from runflat.data_pack import pack
+from training import CONFIG, TWO_RANKS, losses, steps
 
 JOB = ("train", CONFIG, *TWO_RANKS, *steps(3))
 
 
 @pytest.fixture
-def expected(run: Run, tmp_path: Path) -> list[float]:
-    if not LICENSES.is_dir():
-        pytest.skip("no Debian licences to train on")
-    pack([LICENSES], tmp_path / "text", append_eod=True)
+def expected(run: Run, tmp_path: Path, text: None) -> list[float]:
     done = run(*JOB, "--log", "threads.jsonl")
     assert done.returncode == 0, done.stderr
     return losses(tmp_path / "threads.jsonl")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-LICENSES = Path("/usr/share/common-licenses")  # on any Debian
+from conftest import COMMAND
+
 CONFIG = "tiny-llama-ntp"
 NUM_RANKS = 6
 
@@ -30,3 +34,19 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def losses(path: Path) -> list[float]:
     return [record["loss"] for record in read_log(path)[1]]
+
+
+@contextmanager
+def started(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A run that goes on and on, from its first logged step."""
+    command = [str(COMMAND), "train", CONFIG, *arguments, *steps(20_000)]
+    command += ["--set=log.log_interval=1", "--log=run.jsonl"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    try:
+        assert "iteration" in process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
