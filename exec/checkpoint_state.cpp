@@ -30,10 +30,8 @@ class Copier {
   void add(const Bucket& bucket, const SliceRun& run) {
     const std::int64_t size = kernels::size_of(stage_.accumulate_type());
     const std::int64_t at = (run.sync_offset - bucket.slice.elements.first) * size;
-    const bool has_masters = stage_.type() != stage_.accumulate_type();
     out_.ranges.push_back({stage_.params()[run.param].name, run.elements});
-    append(has_masters ? bucket.slice.master.at(at) : bucket.weights.at(run.sync_offset * size),
-           run.elements.num * size);
+    append(stage_.master_at(bucket, bucket.slice, run.sync_offset), run.elements.num * size);
     append(bucket.slice.exp_avg.at(at), run.elements.num * size);
     append(bucket.slice.exp_avg_sq.at(at), run.elements.num * size);
   }
@@ -99,7 +97,7 @@ class Loader {
     const std::int64_t size = kernels::size_of(stage_.accumulate_type());
     for (const SliceRun& run : runs_of(stage_.layout(), bucket.shape, slice.elements)) {
       const std::int64_t at = (run.sync_offset - slice.elements.first) * size;
-      if (stage_.type() != stage_.accumulate_type()) {
+      if (slice.master.data() != nullptr) {
         copy_in(slice.master.at(at), read(run.param, StateKind::param, run.elements));
       }
       copy_in(slice.exp_avg.at(at), read(run.param, StateKind::exp_avg, run.elements));

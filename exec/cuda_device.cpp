@@ -27,7 +27,15 @@ std::string gemm_cache() {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cuda_device(int index) {
+int count_gpus() {
+  int num = 0;
+  return cudaGetDeviceCount(&num) == cudaSuccess ? num : 0;
+}
+
+std::unique_ptr<Device> make_cuda_device(int index, bool tunes) {
+  // A kernel that is loaded at its first launch waits for the device, and so for a collective that
+  // waits for a peer that waits for this rank.
+  static_cast<void>(setenv("CUDA_MODULE_LOADING", "EAGER", 0));
   int num = 0;
   const cudaError_t status = cudaGetDeviceCount(&num);
   if (status != cudaSuccess || num == 0) {
@@ -36,7 +44,7 @@ std::unique_ptr<Device> make_cuda_device(int index) {
   if (index >= num) {
     throw Unavailable(fmt::format("GPU {} was asked for, this host has {}", index, num));
   }
-  return std::make_unique<CudaDevice>(index, gemm_cache());
+  return std::make_unique<CudaDevice>(index, tunes ? gemm_cache() : "");
 }
 
 std::string gpu_name(int index) {

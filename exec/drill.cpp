@@ -39,14 +39,20 @@ class Drill {
       report_.broken.push_back("the run without faults does not end: " + calm_.reason);
       return std::move(report_);
     }
+    if (!config_.faults.empty()) {
+      job_.faults = config_.faults;
+      run_once();
+      return std::move(report_);
+    }
     while (std::ssize(report_.rows) < config_.num_faults) {
+      draw_faults();
       run_once();
     }
     return std::move(report_);
   }
 
  private:
-  void run_once() {
+  void draw_faults() {
     const ParallelLayout& layout = job_.worker.plan.layout;
     const FaultRange range{
         .num_ranks = layout.num_ranks(),
@@ -65,6 +71,9 @@ class Drill {
       fault.rank = layout.gpu_of(Rank(fault.rank)).value();
       job_.faults.push_back(fault);
     }
+  }
+
+  void run_once() {
     judge(run_loopback_job(job_, data_));
     ++report_.num_runs;
   }

@@ -10,6 +10,7 @@ namespace runflat::exec {
 
 /// A campaign of random faults against a job, in runs with a few faults each.
 struct DrillConfig {
+  std::vector<Fault> faults{};    ///< these, in one run, instead of random ones
   std::int64_t num_faults = 200;  ///< that strike
   std::int64_t most_per_run = 3;
   std::uint64_t seed = 1;

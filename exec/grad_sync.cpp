@@ -111,37 +111,36 @@ void GradSync::copy_slices() {
   dp_->join(dp_->exchange(sends, receives));
 }
 
-void GradSync::distribute_params() {
-  Ticket last_gather = 0;
-  Ticket last_exchange = 0;
-  for (std::size_t bucket = state_.buckets().size(); bucket-- > 0;) {
-    Bucket& it = state_.buckets()[bucket];
-    const std::int64_t size = kernels::size_of(state_.type());
-    if (state_.place().is_sharded && dp_ != nullptr && is_sync_rank() && it.shape.num_sync > 0) {
-      last_gather = dp_->all_gather(it.weights.data(), slice_counts(it), state_.type());
-      operations_.push_back({.kind = SyncOperation::Kind::gather,
-                             .bucket = bucket,
-                             .ticket = last_gather,
-                             .bytes = it.shape.num_sync * size});
-      if (it.exchange.copies_params()) {
-        dp_->join(last_gather);
-      } else if (it.exchange.moves_params()) {
-        tp_->follow(*dp_, last_gather);
-      }
-    }
-    if (it.exchange.moves_params()) {
-      last_exchange = it.exchange.post_params(device_, *tp_, it.weights.data(), state_.type());
-      operations_.push_back({.kind = SyncOperation::Kind::reshard_to_compute,
-                             .bucket = bucket,
-                             .ticket = last_exchange,
-                             .bytes = it.exchange.num_params_sent() * size});
+void GradSync::start_distribution(std::size_t bucket) {
+  Bucket& it = state_.buckets()[bucket];
+  const std::int64_t size = kernels::size_of(state_.type());
+  if (state_.place().is_sharded && dp_ != nullptr && is_sync_rank() && it.shape.num_sync > 0) {
+    last_gather_ = dp_->all_gather(it.weights.data(), slice_counts(it), state_.type());
+    operations_.push_back({.kind = SyncOperation::Kind::gather,
+                           .bucket = bucket,
+                           .ticket = last_gather_,
+                           .bytes = it.shape.num_sync * size});
+    if (it.exchange.copies_params()) {
+      dp_->join(last_gather_);
+    } else if (it.exchange.moves_params()) {
+      tp_->follow(*dp_, last_gather_);
     }
   }
-  if (last_gather != 0) {
-    dp_->join(last_gather);
+  if (it.exchange.moves_params()) {
+    last_exchange_ = it.exchange.post_params(device_, *tp_, it.weights.data(), state_.type());
+    operations_.push_back({.kind = SyncOperation::Kind::reshard_to_compute,
+                           .bucket = bucket,
+                           .ticket = last_exchange_,
+                           .bytes = it.exchange.num_params_sent() * size});
   }
-  if (last_exchange != 0) {
-    tp_->join(last_exchange);
+}
+
+void GradSync::finish_distribution() {
+  if (last_gather_ != 0) {
+    dp_->join(std::exchange(last_gather_, 0));
+  }
+  if (last_exchange_ != 0) {
+    tp_->join(std::exchange(last_exchange_, 0));
   }
 }
 

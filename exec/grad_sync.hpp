@@ -32,8 +32,11 @@ class GradSync {
   void finish_reduction();
   /// With redundancy: every owner sends the gradients of its slice to whoever keeps a copy.
   void copy_slices();
-  /// Brings updated parameters to everybody who computes with them.
-  void distribute_params();
+  /// Brings the updated parameters of a bucket to everybody who computes with them. Buckets go in
+  /// the order in which the next forward pass needs them: the last first.
+  void start_distribution(std::size_t bucket);
+  /// Returns when this rank's compute may use all parameters.
+  void finish_distribution();
 
   /// What was done since the last call.
   [[nodiscard]] std::vector<SyncOperation> take_operations();
@@ -53,6 +56,8 @@ class GradSync {
   std::size_t num_reduced_ = 0;
   std::vector<Ticket> exchanged_;
   std::vector<Ticket> reduced_;
+  Ticket last_gather_ = 0;
+  Ticket last_exchange_ = 0;
   std::vector<SyncOperation> operations_;
 };
 

@@ -1,5 +1,6 @@
 #include "exec/loopback_job.hpp"
 
+#include "exec/checkpointer.hpp"
 #include "exec/fault_injector.hpp"
 #include "exec/host_device.hpp"
 #include "exec/loopback_communicator.hpp"
@@ -62,6 +63,55 @@ class Watchdog {
   bool is_over_ = false;
   bool is_late_ = false;
   std::thread thread_;
+};
+
+/// One process's part in saving and loading the job's checkpoints.
+class Saver {
+ public:
+  Saver(const LoopbackJob& job, Device& device, Transport& transport)
+      : job_(job), device_(device), transport_(transport) {}
+  Saver(const Saver&) = delete;
+  Saver& operator=(const Saver&) = delete;
+  ~Saver() { stop(); }
+
+  void start(const Trainer& trainer, std::int64_t generation) {
+    if (job_.save_interval > 0) {
+      checkpointer_ = std::make_unique<Checkpointer>(
+          transport_,
+          trainer.plan().layout,
+          CheckpointerConfig{.folder = job_.checkpoints,
+                             .generation = generation,
+                             .timeout = job_.worker.trainer.timeout});
+    }
+  }
+
+  void after_step(Trainer& trainer) {
+    if (checkpointer_ && trainer.progress().steps % job_.save_interval == 0) {
+      checkpointer_->save(device_, trainer);
+      checkpointer_->wait();
+    }
+  }
+
+  /// Gives up what is being saved: nothing becomes visible any more.
+  void stop() {
+    if (checkpointer_) {
+      checkpointer_->abort();
+      checkpointer_.reset();
+    }
+  }
+
+  /// The last checkpoint; without one the trainer stays at the beginning.
+  void load(Trainer& trainer) {
+    if (std::filesystem::exists(job_.checkpoints / "latest")) {
+      load_checkpoint(find_checkpoint(job_.checkpoints), device_, trainer);
+    }
+  }
+
+ private:
+  const LoopbackJob& job_;
+  Device& device_;
+  Transport& transport_;
+  std::unique_ptr<Checkpointer> checkpointer_;
 };
 
 /// What the threads of a job share.
@@ -140,6 +190,7 @@ class Job {
   [[nodiscard]] bool live_once(ThreadRank& thread, FaultInjector& injector, Member& self) {
     HostDevice device;
     WatchedTransport transport(thread.transport, injector.operation_watcher());
+    Saver saver(job_, device, thread.transport);
     bool is_lost = true;
     try {
       Worker worker(device,
@@ -148,11 +199,24 @@ class Job {
                     data_,
                     job_.worker,
                     {.replan = job_.replan,
-                     .restore = nullptr,
-                     .on_trainer = [&](Trainer& trainer) { injector.watch(trainer); },
-                     .on_step = [this](const Trainer& trainer,
-                                       const StepResult&) { note(trainer.progress().steps); },
-                     .at = [&](RecoveryMoment moment) { injector.at(moment); }});
+                     .restore = [&](Trainer& trainer) { saver.load(trainer); },
+                     .on_trainer =
+                         [&](Trainer& trainer, std::int64_t generation) {
+                           injector.watch(trainer);
+                           saver.start(trainer, generation);
+                         },
+                     .on_step =
+                         [&](Trainer& trainer, const StepResult&) {
+                           note(trainer.progress().steps);
+                           saver.after_step(trainer);
+                         },
+                     .at =
+                         [&](RecoveryMoment moment) {
+                           if (moment == RecoveryMoment::agreed) {
+                             saver.stop();
+                           }
+                           injector.at(moment);
+                         }});
       self = worker.self();
       try {
         const WorkerEnd end = worker.run();
@@ -165,10 +229,12 @@ class Job {
       is_over_ = true;  // too late
     } catch (...) {
       is_over_ = true;
+      saver.stop();
       thread.end_life();
       mark_dead(store_, self);
       throw;
     }
+    saver.stop();
     thread.end_life();
     if (!is_over_ && is_lost) {
       mark_dead(store_, self);
@@ -221,7 +287,16 @@ class Job {
     FaultRecord record;
     record.fault = strike.fault;
     record.life = strike.life;
-    record.reason = "no transition";
+    record.reason = outcome_.end == WorkerEnd::finished ? "the others had finished"
+                                                        : "stopped: " + outcome_.reason;
+    if (strike.fault.kind == FaultKind::slow) {
+      record.reason = "nobody waited too long";
+      return record;
+    }
+    if (strike.fault.kind == FaultKind::nan || strike.fault.kind == FaultKind::corrupt) {
+      record.reason = "a step that is not finite is refused and redone";
+      return record;
+    }
     std::optional<std::int64_t> generation;
     for (const RecoveryRecord& recovery : outcome_.recoveries) {
       const bool is_later = after(recovery.noticed, recovery.carried_out) > strike.when;

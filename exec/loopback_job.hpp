@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -19,6 +20,9 @@ struct LoopbackJob {
   WorkerConfig worker;
   Replanner replan;
   std::vector<Fault> faults{};
+  /// Where checkpoints go, and how many steps lie between two; 0: there are none.
+  std::filesystem::path checkpoints{};
+  std::int64_t save_interval = 0;
   std::chrono::milliseconds deadline{60'000};  ///< of the whole run
 };
 

@@ -17,8 +17,13 @@ class Unavailable : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// GPU `index` of this host. Unavailable without a GPU, or in a build without CUDA.
-[[nodiscard]] std::unique_ptr<Device> make_cuda_device(int index);
+/// GPUs of this host; 0 without a driver, and in a build without CUDA.
+[[nodiscard]] int count_gpus();
+
+/// GPU `index` of this host. `tunes` matrix products: the algorithms of each shape are timed when it
+/// first occurs, and kept for the next run; otherwise the library's first choice is taken.
+/// Unavailable without a GPU, or in a build without CUDA.
+[[nodiscard]] std::unique_ptr<Device> make_cuda_device(int index, bool tunes = true);
 
 /// What the driver calls it, as "NVIDIA H200"; there is such a GPU.
 [[nodiscard]] std::string gpu_name(int index);

@@ -8,7 +8,11 @@ constexpr const char* kMissing =
 
 }  // namespace
 
-std::unique_ptr<Device> make_cuda_device(int /*index*/) {
+int count_gpus() {
+  return 0;
+}
+
+std::unique_ptr<Device> make_cuda_device(int /*index*/, bool /*tunes*/) {
   throw Unavailable(kMissing);
 }
 

@@ -88,37 +88,32 @@ void Optimizer::append_tensors(StageState& stage,
                                const Bucket& bucket,
                                const OptimizerSlice& slice,
                                void* grads,
+                               bool is_copy,
                                std::vector<kernels::AdamwTensor>& out) const {
-  const std::int64_t size = kernels::size_of(stage.type());
   const std::int64_t state_size = kernels::size_of(stage.accumulate_type());
-  const bool has_masters = stage.type() != stage.accumulate_type();
-  const auto in = [](void* memory, std::int64_t bytes) {
-    return static_cast<void*>(static_cast<std::byte*>(memory) + bytes);
-  };
+  const bool rounds = stage.type() != stage.accumulate_type() && !is_copy;
   for (const SliceRun& run : runs_of(stage.layout(), bucket.shape, slice.elements)) {
     const std::int64_t at = (run.sync_offset - slice.elements.first) * state_size;
-    void* weight = bucket.weights.at(run.sync_offset * size);
+    void* weight = bucket.weights.at(run.sync_offset * kernels::size_of(stage.type()));
     const bool decays = stage.params()[run.param].decays();
-    out.push_back({.grad = in(grads, at),
-                   .master = has_masters ? slice.master.at(at) : weight,
+    out.push_back({.grad = static_cast<std::byte*>(grads) + at,
+                   .master = stage.master_at(bucket, slice, run.sync_offset),
                    .exp_avg = slice.exp_avg.at(at),
                    .exp_avg_sq = slice.exp_avg_sq.at(at),
-                   .weight = has_masters ? weight : nullptr,
+                   .weight = rounds ? weight : nullptr,
                    .num = run.elements.num,
                    .weight_decay = decays ? config_.weight_decay : 0.0});
   }
 }
 
-void Optimizer::update(std::size_t stage, double lr, std::int64_t step) {
+void Optimizer::update(std::size_t stage, std::size_t bucket, double lr, std::int64_t step) {
   StageState& state = *stages_[stage];
+  const Bucket& it = state.buckets()[bucket];
   std::vector<kernels::AdamwTensor> tensors;
-  const std::int64_t size = kernels::size_of(state.accumulate_type());
-  for (const Bucket& bucket : state.buckets()) {
-    void* own = bucket.grads.at(bucket.slice.elements.first * size);
-    append_tensors(state, bucket, bucket.slice, own, tensors);
-    if (bucket.buddy) {
-      append_tensors(state, bucket, *bucket.buddy, bucket.buddy_grads.data(), tensors);
-    }
+  void* own = it.grads.at(it.slice.elements.first * kernels::size_of(state.accumulate_type()));
+  append_tensors(state, it, it.slice, own, false, tensors);
+  if (it.buddy) {
+    append_tensors(state, it, *it.buddy, it.buddy_grads.data(), true, tensors);
   }
   device_.adamw({.tensors = tensors,
                  .scale = number(numbers_, kScale),

@@ -56,8 +56,8 @@ class Optimizer {
   [[nodiscard]] std::optional<Sums> sum_up(const Part& part);
   /// Makes ready for the updates of this decision.
   [[nodiscard]] StepSums prepare(const StepDecision& decision);
-  /// After prepare(): update number `step`, from 1, of one virtual stage.
-  void update(std::size_t stage, double lr, std::int64_t step);
+  /// After prepare(): update number `step`, from 1, of one bucket of a virtual stage.
+  void update(std::size_t stage, std::size_t bucket, double lr, std::int64_t step);
 
  private:
   void add_squares(StageState& stage);
@@ -65,6 +65,7 @@ class Optimizer {
                       const Bucket& bucket,
                       const OptimizerSlice& slice,
                       void* grads,
+                      bool is_copy,
                       std::vector<kernels::AdamwTensor>& out) const;
 
   Device& device_;

@@ -69,9 +69,10 @@ StageState::StageState(Device& device, const StagePlace& place)
     bucket.grads = device.allocate(bucket.shape.num * accumulate_size);
     bucket.staging = device.allocate(bucket.exchange.num_staging() * accumulate_size);
     const std::int64_t num_parts = place.is_sharded ? place.num_peers : 1;
-    bucket.slice = make_slice(bucket.shape, place.is_sharded ? place.peer : 0, num_parts);
+    bucket.slice = make_slice(
+        bucket.shape, place.is_sharded ? place.peer : 0, num_parts, type() != accumulate_type());
     if (place.is_sharded && place.keeps_copy_of) {
-      bucket.buddy = make_slice(bucket.shape, *place.keeps_copy_of, num_parts);
+      bucket.buddy = make_slice(bucket.shape, *place.keeps_copy_of, num_parts, true);
       bucket.buddy_grads = device.allocate(bucket.buddy->elements.num * accumulate_size);
     }
     buckets_.push_back(std::move(bucket));
@@ -80,15 +81,25 @@ StageState::StageState(Device& device, const StagePlace& place)
 
 OptimizerSlice StageState::make_slice(const BucketShape& shape,
                                       std::int64_t peer,
-                                      std::int64_t num_parts) {
+                                      std::int64_t num_parts,
+                                      bool has_masters) {
   OptimizerSlice slice{.elements = slice_of(shape, peer, num_parts)};
   const std::int64_t bytes = slice.elements.num * kernels::size_of(accumulate_type());
   slice.exp_avg = device_.allocate(bytes);
   slice.exp_avg_sq = device_.allocate(bytes);
-  if (type() != accumulate_type()) {
+  if (has_masters) {
     slice.master = device_.allocate(bytes);
   }
   return slice;
+}
+
+void* StageState::master_at(const Bucket& bucket,
+                            const OptimizerSlice& slice,
+                            std::int64_t sync_offset) const {
+  const std::int64_t size = kernels::size_of(accumulate_type());
+  return slice.master.data() != nullptr
+             ? slice.master.at((sync_offset - slice.elements.first) * size)
+             : bucket.weights.at(sync_offset * size);
 }
 
 std::optional<std::size_t> StageState::index_of(std::string_view name) const {
@@ -163,10 +174,9 @@ void StageState::initialise(std::uint64_t seed) {
     draw(seed, param);
   }
   for (Bucket& bucket : buckets_) {
-    if (type() == accumulate_type()) {
-      continue;
+    if (type() != accumulate_type()) {
+      draw_masters(seed, bucket, bucket.slice);
     }
-    draw_masters(seed, bucket, bucket.slice);
     if (bucket.buddy) {
       draw_masters(seed, bucket, *bucket.buddy);
     }

@@ -27,7 +27,9 @@ struct ParamRef {
 /// Optimizer state of a range of a bucket's sync area.
 struct OptimizerSlice {
   ElementRange elements;  ///< of the sync area
-  Buffer master{};        ///< empty where weights are of the accumulate type: they are the masters
+  /// Empty where weights are of the accumulate type and the slice is this rank's own: they are the
+  /// masters. A copy has masters of its own, which no exchange of weights writes to.
+  Buffer master{};
   Buffer exp_avg{};
   Buffer exp_avg_sq{};
 };
@@ -86,6 +88,11 @@ class StageState {
   /// copy of it: what is summed or saved over all ranks counts there.
   [[nodiscard]] bool counts(std::size_t param) const;
 
+  /// The master at a place of the bucket's sync area that the slice holds.
+  [[nodiscard]] void* master_at(const Bucket& bucket,
+                                const OptimizerSlice& slice,
+                                std::int64_t sync_offset) const;
+
   /// Draws all weights this rank holds: they depend on (seed, parameter, element) alone.
   void initialise(std::uint64_t seed);
   /// Before a step: the gradients that its first microbatch adds to.
@@ -101,7 +108,8 @@ class StageState {
  private:
   [[nodiscard]] OptimizerSlice make_slice(const BucketShape& shape,
                                           std::int64_t peer,
-                                          std::int64_t num_parts);
+                                          std::int64_t num_parts,
+                                          bool has_masters);
   void draw(std::uint64_t seed, std::size_t param);
   /// Masters of a slice, from the weights as drawn in full precision.
   void draw_masters(std::uint64_t seed, const Bucket& bucket, OptimizerSlice& slice);

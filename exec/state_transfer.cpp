@@ -139,8 +139,7 @@ std::array<void*, 3> state_at(StageStates& states, const StatePlace& place) {
   const OptimizerSlice& slice = place.is_copy ? *bucket.buddy : bucket.slice;
   const std::int64_t size = kernels::size_of(state.accumulate_type());
   const std::int64_t offset = (place.sync_offset - slice.elements.first) * size;
-  const bool has_masters = state.type() != state.accumulate_type();
-  return {has_masters ? slice.master.at(offset) : bucket.weights.at(place.sync_offset * size),
+  return {state.master_at(bucket, slice, place.sync_offset),
           slice.exp_avg.at(offset),
           slice.exp_avg_sq.at(offset)};
 }

@@ -28,6 +28,7 @@ Value header_of(const TrainConfig& config, const TrainOptions& options, const Jo
                     {"plan", to_value(config.plan)},
                     {"config", config.document}};
   if (options.backend == "cuda") {
+    header.set("gpu", gpu_name(0));
     header.set("gpu_versions", gpu_versions());
   }
   return header;

@@ -2,6 +2,7 @@
 // environment says. `runflat train` starts it; exit status as there.
 
 #include "core/error.hpp"
+#include "exec/exit_status.hpp"
 #include "exec/gloo_transport.hpp"
 #include "exec/launch_environment.hpp"
 #include "exec/loopback_communicator.hpp"
@@ -11,10 +12,8 @@
 
 #include <atomic>
 #include <csignal>
-#include <exception>
 #include <filesystem>
 #include <fmt/format.h>
-#include <iostream>
 #include <span>
 #include <string>
 #include <unistd.h>
@@ -150,34 +149,11 @@ void run(std::span<char*> words) {
   run_process(config, options, place.value_or(alone));
 }
 
-int fail(int status, const char* reason) {
-  std::cerr << fmt::format("runflat: {}\n", reason) << std::flush;
-  return status;
-}
-
 }  // namespace
 }  // namespace runflat::exec
 
 int main(int argc, char** argv) {
   using namespace runflat;
   std::signal(SIGTERM, [](int) { exec::is_stopping = true; });
-  try {
-    exec::run(std::span(argv, static_cast<std::size_t>(argc)));
-    return 0;
-  } catch (const ParseError& error) {
-    return exec::fail(2, error.what());
-  } catch (const exec::Unavailable& error) {
-    return exec::fail(2, error.what());
-  } catch (const exec::StoreError& error) {
-    return exec::fail(2, error.what());
-  } catch (const std::filesystem::filesystem_error& error) {
-    return exec::fail(
-        2, fmt::format("{}: {}", error.path1().string(), error.code().message()).c_str());
-  } catch (const InfeasibleError& error) {
-    return exec::fail(3, error.what());
-  } catch (const PeerLost& error) {
-    return exec::fail(4, error.what());
-  } catch (const std::exception& error) {
-    return exec::fail(1, error.what());
-  }
+  return exec::exit_status_of([&] { exec::run(std::span(argv, static_cast<std::size_t>(argc))); });
 }

@@ -345,11 +345,17 @@ void Trainer::decide(bool asks_to_stop, StepResult& result) {
   }
 }
 
-void Trainer::update(const StepDecision& decision) {
+/// Where parameters are distributed at once, each bucket travels while the next is updated.
+void Trainer::update(const StepDecision& decision, bool distributes) {
   const double lr = config_.lr.at(progress_.consumed_samples);
   for (std::size_t vp_stage = 0; vp_stage < states_.size(); ++vp_stage) {
     at(StepMoment::update, static_cast<std::int64_t>(vp_stage));
-    optimizer_->update(vp_stage, lr, decision.step);
+    for (std::size_t bucket = states_[vp_stage]->buckets().size(); bucket-- > 0;) {
+      optimizer_->update(vp_stage, bucket, lr, decision.step);
+      if (distributes) {
+        chunks_[vp_stage].sync->start_distribution(bucket);
+      }
+    }
   }
   ++progress_.steps;
   progress_.consumed_samples += sampler_.global_batch_size();
@@ -360,13 +366,13 @@ void Trainer::complete(const StepDecision& decision) {
   require(decision.step == progress_.steps + 1, "only the step after the last can be completed");
   decision_ = decision;
   static_cast<void>(optimizer_->prepare(decision));
-  update(decision);
+  update(decision, false);
 }
 
-void Trainer::distribute() {
+void Trainer::finish_distribution() {
   for (std::size_t vp_stage = 0; vp_stage < chunks_.size(); ++vp_stage) {
     at(StepMoment::distribute, static_cast<std::int64_t>(vp_stage));
-    chunks_[vp_stage].sync->distribute_params();
+    chunks_[vp_stage].sync->finish_distribution();
     for (const SyncOperation& operation : chunks_[vp_stage].sync->take_operations()) {
       recorder_.add_sync(static_cast<std::int32_t>(vp_stage), operation);
     }
@@ -378,10 +384,13 @@ void Trainer::distribute() {
 }
 
 SyncStatus Trainer::distribute_params() {
-  for (const auto& state : states_) {
-    state->cast_masters();
+  for (std::size_t vp_stage = 0; vp_stage < states_.size(); ++vp_stage) {
+    states_[vp_stage]->cast_masters();
+    for (std::size_t bucket = states_[vp_stage]->buckets().size(); bucket-- > 0;) {
+      chunks_[vp_stage].sync->start_distribution(bucket);
+    }
   }
-  distribute();
+  finish_distribution();
   const SyncStatus status = groups_.status();
   if (status != SyncStatus::done) {
     groups_.abort();
@@ -407,8 +416,8 @@ StepResult Trainer::step(const SampleSource& data, bool asks_to_stop) {
     decide(asks_to_stop, result);
   }
   if (phase_ == StepPhase::decided) {
-    update(decision_);
-    distribute();
+    update(decision_, true);
+    finish_distribution();
   }
   result.status = groups_.status();
   result.lost = groups_.lost();

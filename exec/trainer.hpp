@@ -122,8 +122,8 @@ class Trainer {
   void run_schedule();
   void finish_gradients();
   void decide(bool asks_to_stop, StepResult& result);
-  void update(const StepDecision& decision);
-  void distribute();
+  void update(const StepDecision& decision, bool distributes);
+  void finish_distribution();
   void at(StepMoment moment, std::int64_t index = 0) const;
   [[nodiscard]] double local_loss();
   [[nodiscard]] double local_tokens() const;

@@ -244,9 +244,17 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
 
 void Worker::train() {
   Trainer& trainer = *current_.trainer;
-  if (hooks_.on_trainer) {
-    hooks_.on_trainer(trainer);
+  try {
+    if (hooks_.on_trainer) {
+      hooks_.on_trainer(trainer, current_.generation);
+    }
+    take_steps(trainer);
+  } catch (const PeerLost&) {
+    trainer.groups().abort();  // what was lost is for the meeting to find out
   }
+}
+
+void Worker::take_steps(Trainer& trainer) {
   num_refusals_ = 0;
   bool asks_to_stop = false;
   while (trainer.progress().steps < config_.num_steps) {

@@ -55,10 +55,10 @@ struct WorkerHooks {
   Replanner replan;
   /// Brings the last checkpoint into a trainer; nullptr: the job can only begin again.
   std::function<void(Trainer& trainer)> restore;
-  /// A trainer is about to take its first step.
-  std::function<void(Trainer& trainer)> on_trainer;
+  /// A trainer is about to take its first step. It and on_step may throw PeerLost.
+  std::function<void(Trainer& trainer, std::int64_t generation)> on_trainer;
   /// A step is taken; not called for those that a transition completed.
-  std::function<void(const Trainer& trainer, const StepResult& result)> on_step;
+  std::function<void(Trainer& trainer, const StepResult& result)> on_step;
   std::function<void(RecoveryMoment moment)> at;
 };
 
@@ -111,6 +111,7 @@ class Worker {
                                        const std::vector<std::int64_t>& members,
                                        Trainer* next);
   void train();
+  void take_steps(Trainer& trainer);
   void stand_by();
   void notice();
   [[nodiscard]] double seconds_since_notice() const;

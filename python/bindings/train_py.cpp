@@ -1,4 +1,5 @@
 #include "exec/launch_environment.hpp"
+#include "exec/make_device.hpp"
 #include "exec/train_config.hpp"
 #include "python/bindings/module.hpp"
 
@@ -33,6 +34,8 @@ std::optional<std::string> launcher() {
 void bind_train(py::module_& m) {
   m.def("train_world_size", &train_world_size, py::arg("config"), py::arg("overrides"));
   m.def("launcher", &launcher);
+  m.def("count_gpus", &exec::count_gpus);
+  m.def("gpu_versions", &exec::gpu_versions);
 }
 
 }  // namespace runflat::python

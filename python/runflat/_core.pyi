@@ -321,6 +321,12 @@ def train_world_size(config: Path, overrides: Sequence[str]) -> int:
 def launcher() -> str | None:
     """The launcher (torchrun, Slurm, ...) that started this process as one of several ranks."""
 
+def count_gpus() -> int:
+    """GPUs of this host; 0 without a driver, and in a build without CUDA."""
+
+def gpu_versions() -> str:
+    """Driver and libraries of the GPU backend; empty in a build without it."""
+
 class Checkpoint:
     """A checkpoint, or the latest of a folder of them. ParseError for what is damaged."""
 

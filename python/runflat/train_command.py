@@ -11,10 +11,10 @@ import typer
 
 from runflat import options
 from runflat._core import ParseError, launcher, train_world_size
+from runflat.programs import program
 from runflat.train_launch import run_ranks
 
 _PACKAGE = Path(str(resources.files("runflat")))
-_PROGRAM = _PACKAGE / "bin" / "runflat-train"
 
 
 def train_command(
@@ -40,22 +40,22 @@ def train_command(
 
     Starts all ranks itself; under torchrun, srun or mpirun it is the rank that they say.
     """
-    path = _config_file(config)
+    path = config_file(config)
     arguments = [str(path), "--backend", backend]
     for option, value in (("--transport", transport), ("--log", log), ("--timeline", timeline)):
         arguments += [option, str(value)] if value is not None else []
     for assignment in overrides or []:
         arguments += ["--set", assignment]
-    if not _PROGRAM.is_file():
-        raise ParseError(f"{_PROGRAM}: is not built; `make setup` builds it")
+    executable = str(program("runflat-train"))
     starts_processes = backend == "cuda" or transport in ("gloo", "nccl")
     if starts_processes and launcher() is None:
         world_size = train_world_size(path, overrides or [])
-        raise typer.Exit(run_ranks([str(_PROGRAM), *arguments], world_size))
-    os.execv(_PROGRAM, [str(_PROGRAM), *arguments])
+        raise typer.Exit(run_ranks([executable, *arguments], world_size))
+    os.execv(executable, [executable, *arguments])
 
 
-def _config_file(name_or_path: str) -> Path:
+def config_file(name_or_path: str) -> Path:
+    """A file, or the shipped configuration of this name."""
     shipped = {file.stem: file for file in sorted((_PACKAGE / "configs").glob("*.toml"))}
     path = Path(name_or_path)
     if path.suffix == "" and name_or_path not in shipped:

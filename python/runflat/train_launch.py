@@ -98,7 +98,7 @@ def _watch(ranks: Sequence[_Rank]) -> int:
         return 0
     cause = failed[0]
     status = cause.process.returncode
-    reason = cause.reason
+    reason = cause.reason or f"rank {cause.rank} ended with status {status}"
     if status < 0:
         killed = f"rank {cause.rank} was killed by {signal.Signals(-status).name}"
         peer = _reason_of_a_peer(cause.rank, failed)

@@ -106,32 +106,61 @@ void run(benchmark::State& state, const AttentionShape& shape, bool backward) {
   const double flops = (backward ? 2.5 : 1.0) * forward_flops;
   state.counters["TFLOP/s"] = benchmark::Counter(
       flops * 1e-12 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  state.counters["heads"] = static_cast<double>(shape.batch_size * shape.heads);
+  state.counters["head_size"] = static_cast<double>(shape.head_size);
+  state.counters["queries"] = static_cast<double>(shape.seq_length);
+  state.counters["keys"] = static_cast<double>(shape.seq_length);
   state.counters["#wrong"] = static_cast<double>(wrong);
 }
 
+/// Scaled as usual, in bf16.
+AttentionShape shape_of(AttentionShape shape) {
+  shape.scale = 1.0 / std::sqrt(static_cast<double>(shape.head_size));
+  shape.type = DataType::bf16;
+  return shape;
+}
+
+void add(const std::string& name, const AttentionShape& shape, bool backward) {
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=](benchmark::State& state) { run(state, shape, backward); })
+      ->UseManualTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
+void register_model(const std::string& model, std::int64_t batch_size, std::int64_t head_size) {
+  AttentionShape shape = shape_of({.seq_length = 4096,
+                                   .batch_size = batch_size,
+                                   .heads = 32,
+                                   .groups = 8,
+                                   .head_size = head_size});
+  add("attention_forward/" + model, shape, false);
+  add("attention_backward/" + model, shape, true);
+  shape.deterministic = true;
+  add("attention_backward_deterministic/" + model, shape, true);
+}
+
+/// Shapes that a model of attention's time is fitted to.
+void register_sweep(std::int64_t batch_size, std::int64_t heads, std::int64_t seq_length) {
+  const AttentionShape shape = shape_of({.seq_length = seq_length,
+                                         .batch_size = batch_size,
+                                         .heads = heads,
+                                         .groups = heads,
+                                         .head_size = 128});
+  const std::string name =
+      std::to_string(batch_size) + "x" + std::to_string(heads) + "x" + std::to_string(seq_length);
+  add("sweep_attention_forward/" + name, shape, false);
+  add("sweep_attention_backward/" + name, shape, true);
+}
+
 const bool kRegistered = [] {
-  const auto shape = [](std::int64_t batch_size, std::int64_t head_size, bool deterministic) {
-    return AttentionShape{.seq_length = 4096,
-                          .batch_size = batch_size,
-                          .heads = 32,
-                          .groups = 8,
-                          .head_size = head_size,
-                          .scale = 1.0 / std::sqrt(static_cast<double>(head_size)),
-                          .deterministic = deterministic,
-                          .type = DataType::bf16};
-  };
-  const auto add = [](const std::string& name, const AttentionShape& of, bool backward) {
-    benchmark::RegisterBenchmark(name.c_str(),
-                                 [=](benchmark::State& state) { run(state, of, backward); })
-        ->UseManualTime()
-        ->Unit(benchmark::kMicrosecond);
-  };
-  add("attention_forward/1.5B", shape(4, 64, false), false);
-  add("attention_backward/1.5B", shape(4, 64, false), true);
-  add("attention_backward_deterministic/1.5B", shape(4, 64, true), true);
-  add("attention_forward/8B", shape(2, 128, false), false);
-  add("attention_backward/8B", shape(2, 128, false), true);
-  add("attention_backward_deterministic/8B", shape(2, 128, true), true);
+  register_model("1.5B", 4, 64);
+  register_model("8B", 2, 128);
+  register_sweep(1, 8, 2048);
+  register_sweep(1, 32, 2048);
+  register_sweep(1, 32, 4096);
+  register_sweep(2, 32, 4096);
+  register_sweep(1, 64, 8192);
+  register_sweep(1, 16, 16384);
   return true;
 }();
 

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <filesystem>
 #include <random>
+#include <utility>
 
 namespace runflat::bench {
 namespace {
@@ -137,7 +138,54 @@ void run(benchmark::State& state, const GemmArgs& args) {
       2.0 * static_cast<double>(args.m) * static_cast<double>(args.n) * static_cast<double>(args.k);
   state.counters["TFLOP/s"] = benchmark::Counter(
       flops * 1e-12 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  state.counters["m"] = static_cast<double>(args.m);
+  state.counters["n"] = static_cast<double>(args.n);
+  state.counters["k"] = static_cast<double>(args.k);
   state.counters["#wrong"] = static_cast<double>(wrong);
+}
+
+void register_product(const std::string& name, const GemmArgs& args) {
+  benchmark::RegisterBenchmark(name.c_str(), [args](benchmark::State& state) { run(state, args); })
+      ->UseManualTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
+/// y = x W^T, as a layer's forward pass has it.
+void register_forward(const std::string& family, std::int64_t m, std::int64_t n, std::int64_t k) {
+  const std::string shape = std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
+  register_product(family + "/" + shape,
+                   {.m = m,
+                    .n = n,
+                    .k = k,
+                    .transpose_b = true,
+                    .type = DataType::bf16,
+                    .c_type = DataType::bf16});
+}
+
+/// Projections [out, in] of models of hidden 2048 to 8192, whole and divided by TP, over many sizes
+/// of a microbatch: what a model of the GEMM's time is fitted to.
+void register_sweep() {
+  constexpr std::array<std::pair<std::int64_t, std::int64_t>, 16> kWeights = {{{3072, 2048},
+                                                                               {2048, 2048},
+                                                                               {16384, 2048},
+                                                                               {2048, 8192},
+                                                                               {6144, 4096},
+                                                                               {4096, 4096},
+                                                                               {28672, 4096},
+                                                                               {4096, 14336},
+                                                                               {14336, 4096},
+                                                                               {4096, 7168},
+                                                                               {10240, 8192},
+                                                                               {8192, 8192},
+                                                                               {57344, 8192},
+                                                                               {8192, 28672},
+                                                                               {1280, 8192},
+                                                                               {8192, 1024}}};
+  for (const auto& [n, k] : kWeights) {
+    for (std::int64_t tokens = 512; tokens <= 16384; tokens *= 2) {
+      register_forward("sweep_gemm_forward", tokens, n, k);
+    }
+  }
 }
 
 void register_model(const std::string& model,
@@ -145,16 +193,13 @@ void register_model(const std::string& model,
                     const std::vector<Layer>& layers) {
   for (const Layer& layer : layers) {
     for (const Product& product : products_of(model, layer, tokens)) {
-      benchmark::RegisterBenchmark(
-          product.name.c_str(),
-          [args = product.args](benchmark::State& state) { run(state, args); })
-          ->UseManualTime()
-          ->Unit(benchmark::kMicrosecond);
+      register_product(product.name, product.args);
     }
   }
 }
 
 const bool kRegistered = [] {
+  register_forward("gemm_ceiling", 8192, 8192, 8192);  // what all others are compared with
   register_model("1.5B",
                  16384,
                  {{"qkv", 3072, 2048, false},
@@ -169,6 +214,7 @@ const bool kRegistered = [] {
                   {"fc1", 28672, 4096, false},
                   {"fc2", 4096, 14336, true},
                   {"output", 128256, 4096, false}});
+  register_sweep();
   return true;
 }();
 

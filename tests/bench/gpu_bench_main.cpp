@@ -1,4 +1,5 @@
-// Times the GPU's kernels, GEMMs and attention. What was measured with what stands in the context.
+// Times the GPU's kernels, GEMMs and attention: `runflat bench` starts it. What was measured with
+// what stands in the context.
 
 #include "kernels/cuda_error.hpp"
 #include "tests/bench/gpu_bench.hpp"

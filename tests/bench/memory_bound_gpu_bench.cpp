@@ -372,6 +372,9 @@ const bool kRegistered = [] {
   register_memory_bound("squared_sum/200M", squared_sum(200'000'000), squared_sum(100'003));
   register_memory_bound("cast_fp32_bf16/200M", cast(200'000'000), cast(100'003));
   register_memory_bound("add/8192x8192", add(8192 * 8192), add(100'003));
+  for (std::int64_t mib = 1; mib <= 1024; mib *= 4) {  // bytes of the sum
+    register_memory_bound("sweep_add/" + std::to_string(mib) + "MiB", add(mib << 19), add(100'003));
+  }
   register_rows("add_bias/8192x16384", 8192, [](auto rows) { return add_bias(rows, 16384); });
   register_rows("bias_grad/8192x16384", 8192, [](auto rows) { return bias_grad(rows, 16384); });
   return true;

@@ -89,3 +89,123 @@ TEST_CASE("a rank that dies at any point of a step costs no step", "[exec][recov
     }
   }
 }
+
+namespace {
+
+/// A job of TP2 x DP2 in which all trained under agreement 0 until step `steps`.
+struct Ladder {
+  LoopbackJob job = job_of(tiny_llama(), {.name = "TP2 DP2", .sizes = {.tp = 2, .dp = 2}}, 100);
+  Agreement base;
+  Situation situation;
+
+  Ladder() {
+    base.generation = 0;
+    base.plan = job.worker.plan;
+    situation.generation = 1;
+    situation.has_begun = true;
+    situation.num_steps = 100;
+    for (std::int64_t process = 0; process < 4; ++process) {
+      base.members.push_back({process, 1});
+      Standing standing;
+      standing.member = {process, 1};
+      standing.generation = 0;
+      standing.progress = {.steps = 7, .consumed_samples = 84};
+      standing.decision = {.step = 7, .squared_sum = 1.0, .tokens = 2.0, .loss = 3.0};
+      situation.standings.push_back(standing);
+    }
+    situation.previous = base;
+  }
+
+  [[nodiscard]] Agreement decide() const {
+    return decide_recovery(situation,
+                           job.worker.recovery,
+                           job.worker.trainer,
+                           job.worker.plan,
+                           job.replan,
+                           [&](std::int64_t generation) {
+                             REQUIRE(generation == 0);
+                             return base;
+                           });
+  }
+  void fail_attempt(Rung rung, std::int64_t attempt) {
+    Agreement failed = base;
+    failed.generation = situation.generation;
+    failed.rung = rung;
+    failed.attempt = attempt;
+    situation.previous = failed;
+    ++situation.generation;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("survivors go on from the last step that any of them saw decided", "[exec][recovery]") {
+  Ladder ladder;
+  ladder.situation.standings.pop_back();
+  CHECK(ladder.decide().progress == Progress{.steps = 7, .consumed_samples = 84});
+
+  // One has the decision of step 8, and no update; the others have not even the decision.
+  ladder.situation.standings[1].decision = {.step = 8, .loss = 4.0};
+  const Agreement decided = ladder.decide();
+  CHECK(decided.progress == Progress{.steps = 8, .consumed_samples = 84 + kGlobalBatchSize});
+  CHECK(decided.decision == ladder.situation.standings[1].decision);
+  CHECK(decided.holders == std::vector<std::int64_t>{0, 1, 2});
+
+  // One has taken it.
+  ladder.situation.standings[1].progress = {.steps = 8, .consumed_samples = 96};
+  CHECK(ladder.decide().progress == Progress{.steps = 8, .consumed_samples = 96});
+}
+
+TEST_CASE("a plan that one has carried out has been carried out by all", "[exec][recovery]") {
+  // Agreement 0 is over: one worker came through its barrier, two only entered it.
+  Ladder ladder;
+  ladder.situation.standings.pop_back();
+  for (const std::size_t i : {std::size_t{0}, std::size_t{2}}) {
+    ladder.situation.standings[i].generation = -1;
+    ladder.situation.standings[i].next_generation = 0;
+    ladder.situation.standings[i].next_progress = {.steps = 7, .consumed_samples = 84};
+  }
+  const Agreement agreement = ladder.decide();
+  CHECK(agreement.base_generation == 0);
+  CHECK(agreement.holders == std::vector<std::int64_t>{0, 1, 2});
+}
+
+TEST_CASE("the ladder: in place, from a checkpoint, stop", "[exec][recovery]") {
+  Ladder ladder;
+  ladder.situation.standings.pop_back();
+  ladder.job.worker.recovery.most_attempts = 2;
+  ladder.job.worker.recovery.most_checkpoint_attempts = 1;
+  ladder.job.worker.recovery.may_restart = true;
+  const Agreement first = ladder.decide();
+  CHECK(first.rung == Rung::in_place);
+  CHECK(first.attempt == 1);
+  CHECK(first.reason == "lost 3");
+  ladder.fail_attempt(Rung::in_place, 1);
+  CHECK(ladder.decide().attempt == 2);
+  ladder.fail_attempt(Rung::in_place, 2);
+  const Agreement again = ladder.decide();
+  CHECK(again.rung == Rung::checkpoint);
+  CHECK(again.reason.starts_with("2 attempts to go on in place failed"));
+  ladder.fail_attempt(Rung::checkpoint, 1);
+  const Agreement stop = ladder.decide();
+  CHECK(stop.rung == Rung::stop);
+  CHECK_FALSE(stop.plan);
+}
+
+TEST_CASE("attempts in place have a deadline", "[exec][recovery]") {
+  Ladder ladder;
+  ladder.situation.standings.pop_back();
+  ladder.fail_attempt(Rung::in_place, 1);
+  ladder.situation.standings[0].seconds = 61.0;
+  const Agreement agreement = ladder.decide();
+  CHECK(agreement.rung == Rung::stop);
+  CHECK(agreement.reason ==
+        "1 attempts to go on in place failed in 61.0 s; there is no checkpoint to load");
+}
+
+TEST_CASE("a job that has taken its steps is over, whoever is lost", "[exec][recovery]") {
+  Ladder ladder;
+  ladder.situation.num_steps = 7;
+  ladder.situation.standings.resize(1);
+  CHECK(ladder.decide().rung == Rung::finish);
+}

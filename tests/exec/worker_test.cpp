@@ -2,6 +2,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/exec/recovery_jobs.hpp"
+#include "tests/exec/temporary_directory.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -124,6 +125,27 @@ TEST_CASE("state that nobody holds any more ends the job, or starts it again", "
   CHECK(again.losses.size() == 6);
   CHECK(again.recoveries.back().rung == Rung::checkpoint);
   CHECK(worst_difference(again, calm) <= 1e-5);
+}
+
+TEST_CASE("state that nobody holds any more comes from the last checkpoint", "[exec][worker]") {
+  const ModelSpec model = tiny_llama();
+  const MockDataset data = mock_data(model);
+  const LayoutCase layout{.name = "TP2 DP2 ZeRO-1", .sizes = {.tp = 2, .dp = 2}, .zero_stage = 1};
+  LoopbackJob job = job_of(model, layout, 8);
+  const JobOutcome calm = run_loopback_job(job, data);
+  const TemporaryDirectory folder(memory_folder());
+  job.checkpoints = folder.path();
+  job.save_interval = 2;
+  job.worker.recovery.may_restart = true;
+  job.faults = parsed({"kill rank=1 step=6 at=update"});
+  const JobOutcome run = run_loopback_job(job, data);
+  CHECK(run.end == WorkerEnd::finished);
+  CHECK(run.recoveries.back().rung == Rung::checkpoint);
+  // Step 6 was decided, so that it is committed; the checkpoint is of step 4.
+  CHECK(run.recoveries.back().at_step == 6);
+  CHECK(run.losses.size() == 8);
+  CHECK(worst_difference(run, calm) <= 1e-5);
+  CHECK(std::filesystem::exists(folder.path() / "step_00000008" / "index.json"));
 }
 
 TEST_CASE("a job whose workers are all lost does not begin again by itself", "[exec][worker]") {

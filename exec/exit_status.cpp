@@ -1,0 +1,43 @@
+#include "exec/exit_status.hpp"
+
+#include "core/error.hpp"
+#include "exec/make_device.hpp"
+#include "exec/store.hpp"
+
+#include <exception>
+#include <filesystem>
+#include <fmt/format.h>
+#include <iostream>
+
+namespace runflat::exec {
+namespace {
+
+int fail(int status, const char* reason) {
+  std::cerr << fmt::format("runflat: {}\n", reason) << std::flush;
+  return status;
+}
+
+}  // namespace
+
+int exit_status_of(const std::function<void()>& run) {
+  try {
+    run();
+    return 0;
+  } catch (const ParseError& error) {
+    return fail(2, error.what());
+  } catch (const Unavailable& error) {
+    return fail(2, error.what());
+  } catch (const StoreError& error) {
+    return fail(2, error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(2, fmt::format("{}: {}", error.path1().string(), error.code().message()).c_str());
+  } catch (const InfeasibleError& error) {
+    return fail(3, error.what());
+  } catch (const PeerLost& error) {
+    return fail(4, error.what());
+  } catch (const std::exception& error) {
+    return fail(1, error.what());
+  }
+}
+
+}  // namespace runflat::exec
