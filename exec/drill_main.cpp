@@ -85,8 +85,9 @@ Arguments parse(std::span<char*> words) {
 /// Whether nothing happened that must not.
 bool run(std::span<char*> words) {
   const Arguments arguments = parse(words);
-  const TrainConfig config = load_train_config(arguments.config, arguments.overrides);
-  const TrainSamples samples = make_train_samples(config);
+  TrainConfig config = load_train_config(arguments.config, arguments.overrides);
+  config.checkpoint = {};  // a drill starts at the beginning and leaves nothing behind
+  const TrainInput input = make_train_input(config);
   LoopbackJob job{.worker = {.plan = config.plan,
                              .trainer = config.trainer,
                              .num_steps = config.train_iters,
@@ -104,7 +105,7 @@ bool run(std::span<char*> words) {
       throw ParseError(to_text(fault), "rank", "no process of the plan");
     }
   }
-  const DrillReport report = run_drill(job, drill, *samples.train);
+  const DrillReport report = run_drill(job, drill, *input.train);
   std::cout << drill_table(report) << std::flush;
   return report.broken.empty();
 }

@@ -302,7 +302,7 @@ TEST_CASE("elements that are missing or there twice are refused when saving", "[
     StateCopy missing = tiny_state(2);
     missing.ranges.pop_back();
     checkpointer.save(tiny_header(2), std::move(missing));
-    CHECK_THROWS_AS(checkpointer.wait(), ParseError);
+    CHECK_THROWS_AS(checkpointer.wait(), SaveFailed);
     StateCopy twice = tiny_state(2);
     twice.ranges.push_back(twice.ranges.front());
     twice.bytes.insert(twice.bytes.end(), twice.bytes.begin(), twice.bytes.end());
