@@ -20,8 +20,8 @@ class Unavailable : public std::runtime_error {
 /// GPUs of this host; 0 without a driver, and in a build without CUDA.
 [[nodiscard]] int count_gpus();
 
-/// GPU `index` of this host. `tunes` matrix products: the algorithms of each shape are timed when it
-/// first occurs, and kept for the next run; otherwise the library's first choice is taken.
+/// GPU `index` of this host. `tunes` matrix products: the algorithms of each shape are timed when
+/// it first occurs, and kept for the next run; otherwise the library's first choice is taken.
 /// Unavailable without a GPU, or in a build without CUDA.
 [[nodiscard]] std::unique_ptr<Device> make_cuda_device(int index, bool tunes = true);
 
