@@ -3,15 +3,15 @@
 
 #include "core/document.hpp"
 #include "core/error.hpp"
+#include "exec/command_line.hpp"
 #include "exec/drill.hpp"
 #include "exec/drill_table.hpp"
+#include "exec/exit_status.hpp"
 #include "exec/train_config.hpp"
 #include "exec/train_job.hpp"
 
 #include <charconv>
-#include <exception>
 #include <filesystem>
-#include <fmt/format.h>
 #include <iostream>
 #include <span>
 #include <string>
@@ -57,28 +57,23 @@ void add_faults(const std::string& text, std::vector<Fault>& faults) {
 
 Arguments parse(std::span<char*> words) {
   Arguments arguments;
-  for (std::size_t i = 1; i < words.size(); ++i) {
-    const std::string word = words[i];
-    if (!word.starts_with("--")) {
-      arguments.config = word;
-      continue;
-    }
-    if (++i == words.size()) {
-      throw ParseError(word, "", "needs a value");
-    }
-    const std::string value = words[i];
-    if (word == "--faults") {
-      arguments.drill.num_faults = count_of(word, value);
-    } else if (word == "--seed") {
-      arguments.drill.seed = static_cast<std::uint64_t>(count_of(word, value));
-    } else if (word == "--inject") {
-      add_faults(value, arguments.faults);
-    } else if (word == "--set") {
-      arguments.overrides.push_back(value);
-    } else {
-      throw ParseError(word, "", "no such option");
-    }
-  }
+  read_command_line(
+      words,
+      [&](const std::string& word) { arguments.config = word; },
+      [&](const std::string& option, const std::string& value) {
+        if (option == "--faults") {
+          arguments.drill.num_faults = count_of(option, value);
+        } else if (option == "--seed") {
+          arguments.drill.seed = static_cast<std::uint64_t>(count_of(option, value));
+        } else if (option == "--inject") {
+          add_faults(value, arguments.faults);
+        } else if (option == "--set") {
+          arguments.overrides.push_back(value);
+        } else {
+          return false;
+        }
+        return true;
+      });
   return arguments;
 }
 
@@ -110,23 +105,13 @@ bool run(std::span<char*> words) {
   return report.broken.empty();
 }
 
-int fail(int status, const char* reason) {
-  std::cerr << fmt::format("runflat: {}\n", reason) << std::flush;
-  return status;
-}
-
 }  // namespace
 }  // namespace runflat::exec
 
 int main(int argc, char** argv) {
   using namespace runflat;
-  try {
-    return exec::run(std::span(argv, static_cast<std::size_t>(argc))) ? 0 : 1;
-  } catch (const ParseError& error) {
-    return exec::fail(2, error.what());
-  } catch (const InfeasibleError& error) {
-    return exec::fail(3, error.what());
-  } catch (const std::exception& error) {
-    return exec::fail(1, error.what());
-  }
+  bool is_whole = false;
+  const int status = exec::exit_status_of(
+      [&] { is_whole = exec::run(std::span(argv, static_cast<std::size_t>(argc))); });
+  return status == 0 && !is_whole ? 1 : status;
 }

@@ -140,9 +140,7 @@ void GptDataset::fill(std::int64_t sample,
                       std::span<std::int64_t> labels,
                       std::span<float> loss_mask) const {
   const auto size = static_cast<std::size_t>(config_.seq_length);
-  require(sample >= 0 && sample < num_samples(), "no such sample");
-  require(tokens.size() == size && labels.size() == size && loss_mask.size() == size,
-          "a sample has seq_length tokens");
+  require_sample(sample, tokens, labels, loss_mask);
   const std::int64_t first = shuffle_index_[static_cast<std::size_t>(sample)] * config_.seq_length;
   const std::int64_t num_labels =
       std::min(config_.seq_length, document_starts_.back() - kExtraToken - first);

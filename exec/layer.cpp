@@ -201,13 +201,7 @@ ParamRef LayerRunner::used_proj(const ParamRef& weight) const {
 }
 
 void* LayerRunner::full_of(void* own) {
-  if (!tp_.is_split()) {
-    return own;
-  }
-  device_.copy(tp_.own_part(full_a_.data(), hidden()),
-               own,
-               tp_.local_tokens() * hidden() * kernels::size_of(shape_.type));
-  return full_a_.data();
+  return tp_.make_full(device_, own, full_a_.data(), hidden());
 }
 
 void LayerRunner::from_hidden(void* own, const ParamRef& weight, void* y, std::int64_t cols) {
@@ -245,6 +239,13 @@ void LayerRunner::norm(const void* x,
                         .type = shape_.type});
 }
 
+void LayerRunner::add_bias(void* y, const ParamRef& bias, std::int64_t rows, std::int64_t cols) {
+  if (bias) {
+    device_.add_bias(
+        {.y = y, .bias = bias.weight, .rows = rows, .cols = cols, .type = shape_.type});
+  }
+}
+
 void LayerRunner::forward(const LayerParams& params, LayerActivations& act, void* out) {
   LayerActivations& saved = recompute_ == Recompute::full ? again_ : act;
   forward_attention(params, saved, act.x.data());
@@ -261,24 +262,12 @@ void LayerRunner::forward_attention(const LayerParams& params, LayerActivations&
        act.input_mean,
        act.input_rstd);
   from_hidden(act.input_norm.data(), params.qkv_weight, qkv_.data(), shape_.qkv_cols());
-  if (params.qkv_bias) {
-    device_.add_bias({.y = qkv_.data(),
-                      .bias = params.qkv_bias.weight,
-                      .rows = tp_.tokens().tokens(),
-                      .cols = shape_.qkv_cols(),
-                      .type = shape_.type});
-  }
+  add_bias(qkv_.data(), params.qkv_bias, tp_.tokens().tokens(), shape_.qkv_cols());
   device_.qkv_split(split_args(act.q.data(), act.k.data(), act.v.data()));
   core_attention(act);
   to_hidden(context(act).data(), used_proj(params.proj_weight), shape_.query_cols());
   void* own = tp_.own_part(full_b_.data(), hidden());
-  if (params.proj_bias) {
-    device_.add_bias({.y = own,
-                      .bias = params.proj_bias.weight,
-                      .rows = local,
-                      .cols = hidden(),
-                      .type = shape_.type});
-  }
+  add_bias(own, params.proj_bias, local, hidden());
   device_.norm_forward({.x = x,
                         .residual = own,
                         .sum = act.z.data(),
@@ -329,13 +318,7 @@ void LayerRunner::forward_fc2(const LayerParams& params, LayerActivations& act, 
   activation(params, act);
   to_hidden(activation_.data(), params.fc2_weight, shape_.ffn);
   void* own = tp_.own_part(full_b_.data(), hidden());
-  if (params.fc2_bias) {
-    device_.add_bias({.y = own,
-                      .bias = params.fc2_bias.weight,
-                      .rows = local,
-                      .cols = hidden(),
-                      .type = shape_.type});
-  }
+  add_bias(own, params.fc2_bias, local, hidden());
   device_.add(
       {.a = act.z.data(), .b = own, .y = out, .num = local * hidden(), .type = shape_.type});
 }

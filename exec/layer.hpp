@@ -119,6 +119,7 @@ class LayerRunner {
                  const Buffer& mean,
                  const Buffer& rstd,
                  void* grad);
+  void add_bias(void* y, const ParamRef& bias, std::int64_t rows, std::int64_t cols);
   void bias_grad(const void* dy, const ParamRef& bias, std::int64_t rows, std::int64_t cols);
   void activation(const LayerParams& params, LayerActivations& act);
   void activation_grad(const LayerParams& params, LayerActivations& act);

@@ -29,9 +29,7 @@ void MockDataset::fill(std::int64_t sample,
                        std::span<std::int64_t> labels,
                        std::span<float> loss_mask) const {
   const auto size = static_cast<std::size_t>(config_.seq_length);
-  require(sample >= 0 && sample < num_samples(), "no such sample");
-  require(tokens.size() == size && labels.size() == size && loss_mask.size() == size,
-          "a sample has seq_length tokens");
+  require_sample(sample, tokens, labels, loss_mask);
   const std::uint64_t bits = mix(mix(config_.seed) + static_cast<std::uint64_t>(sample));
   const auto vocab = static_cast<std::uint64_t>(config_.vocab_size);
   const std::uint64_t step = 1 + mix(bits) % 7;

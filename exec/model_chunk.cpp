@@ -125,14 +125,8 @@ void ModelChunk::embed_backward(const Microbatch& batch, void* grad) {
                                 .first_position = tp_.tokens().first_position(tp_.rank()),
                                 .type = state_.type()});
   }
-  void* full = grad;
-  if (tp_.is_split()) {
-    full = full_.data();
-    device_.copy(tp_.own_part(full, hidden_),
-                 grad,
-                 tp_.local_tokens() * hidden_ * kernels::size_of(state_.type()));
-    tp_.join(tp_.gather(full, hidden_));
-  }
+  void* full = tp_.make_full(device_, grad, full_.data(), hidden_);
+  tp_.join(tp_.gather(full, hidden_));
   device_.embedding_backward({.ids = static_cast<const std::int32_t*>(batch.ids.data()),
                               .local_row = static_cast<const std::int32_t*>(word_row_.data()),
                               .dy = full,
@@ -189,14 +183,8 @@ void* ModelChunk::logits(ChunkActivations& act) {
                         .rows = tp_.local_tokens(),
                         .cols = hidden_,
                         .type = type});
-  void* input = normed_.data();
-  if (tp_.is_split()) {
-    input = full_normed_.data();
-    device_.copy(tp_.own_part(input, hidden_),
-                 normed_.data(),
-                 tp_.local_tokens() * hidden_ * kernels::size_of(type));
-    tp_.join(tp_.gather(input, hidden_));
-  }
+  void* input = tp_.make_full(device_, normed_.data(), full_normed_.data(), hidden_);
+  tp_.join(tp_.gather(input, hidden_));
   const Linear linear{device_, type, tokens, hidden_};
   linear.from_hidden(input, output_.weight, logits_.data(), output_rows_);
   return input;

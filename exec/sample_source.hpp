@@ -1,5 +1,8 @@
 #pragma once
 
+#include "core/error.hpp"
+
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -24,6 +27,18 @@ class SampleSource {
                     std::span<std::int64_t> tokens,
                     std::span<std::int64_t> labels,
                     std::span<float> loss_mask) const = 0;
+
+ protected:
+  /// What every fill() asks of its arguments.
+  void require_sample(std::int64_t sample,
+                      std::span<const std::int64_t> tokens,
+                      std::span<const std::int64_t> labels,
+                      std::span<const float> loss_mask) const {
+    const auto size = static_cast<std::size_t>(seq_length());
+    require(sample >= 0 && sample < num_samples(), "no such sample");
+    require(tokens.size() == size && labels.size() == size && loss_mask.size() == size,
+            "a sample has seq_length tokens");
+  }
 };
 
 }  // namespace runflat::exec

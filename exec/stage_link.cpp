@@ -45,6 +45,19 @@ struct Ends {
   }
 };
 
+/// The pieces that `passed(peer)` gives for the ranks of the other cell.
+template <typename Passed>
+std::vector<StagePiece> pieces_of(const Ends& ends, const Passed& passed) {
+  std::vector<StagePiece> pieces;
+  for (std::int64_t peer = 0; peer < ends.tp_size(ends.other); ++peer) {
+    const ElementRange range = passed(peer);
+    if (range.num > 0) {
+      pieces.push_back(ends.piece(peer, range));
+    }
+  }
+  return pieces;
+}
+
 }  // namespace
 
 std::vector<StagePiece> pieces_to(const ParallelLayout& layout,
@@ -53,14 +66,8 @@ std::vector<StagePiece> pieces_to(const ParallelLayout& layout,
                                   std::int64_t seq_length,
                                   bool sequence_parallel) {
   const Ends ends{layout, me, receiver, seq_length, sequence_parallel};
-  std::vector<StagePiece> pieces;
-  for (std::int64_t peer = 0; peer < ends.tp_size(receiver); ++peer) {
-    const ElementRange range = ends.passed(me.pp, me.tp.value(), receiver, peer);
-    if (range.num > 0) {
-      pieces.push_back(ends.piece(peer, range));
-    }
-  }
-  return pieces;
+  return pieces_of(
+      ends, [&](std::int64_t peer) { return ends.passed(me.pp, me.tp.value(), receiver, peer); });
 }
 
 std::vector<StagePiece> pieces_from(const ParallelLayout& layout,
@@ -69,14 +76,8 @@ std::vector<StagePiece> pieces_from(const ParallelLayout& layout,
                                     std::int64_t seq_length,
                                     bool sequence_parallel) {
   const Ends ends{layout, me, sender, seq_length, sequence_parallel};
-  std::vector<StagePiece> pieces;
-  for (std::int64_t peer = 0; peer < ends.tp_size(sender); ++peer) {
-    const ElementRange range = ends.passed(sender, peer, me.pp, me.tp.value());
-    if (range.num > 0) {
-      pieces.push_back(ends.piece(peer, range));
-    }
-  }
-  return pieces;
+  return pieces_of(
+      ends, [&](std::int64_t peer) { return ends.passed(sender, peer, me.pp, me.tp.value()); });
 }
 
 }  // namespace runflat::exec

@@ -53,6 +53,14 @@ void* TensorParallel::own_part(void* full, std::int64_t cols) const {
   return static_cast<std::byte*>(full) + first * cols * kernels::size_of(type_);
 }
 
+void* TensorParallel::make_full(Device& device, void* own, void* full, std::int64_t cols) const {
+  if (!is_split()) {
+    return own;
+  }
+  device.copy(own_part(full, cols), own, local_tokens() * cols * kernels::size_of(type_));
+  return full;
+}
+
 Ticket TensorParallel::gather(void* full, std::int64_t cols) {
   return is_split() ? group_->all_gather(full, counts(cols), type_) : kNoOperation;
 }

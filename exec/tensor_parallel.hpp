@@ -47,6 +47,9 @@ class TensorParallel {
   [[nodiscard]] bool is_split() const { return tokens_.is_split(); }
 
   [[nodiscard]] void* own_part(void* full, std::int64_t cols) const;
+  /// Where gather() makes the full tensor of an own part: in `full`, to which the part is copied,
+  /// or where the part is already everything, in place.
+  [[nodiscard]] void* make_full(Device& device, void* own, void* full, std::int64_t cols) const;
 
   /// Own parts become the full tensor: nothing to do without sequence parallelism.
   Ticket gather(void* full, std::int64_t cols);

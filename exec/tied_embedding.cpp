@@ -18,34 +18,12 @@ std::optional<std::size_t> tied_param(const std::vector<StageParam>& params) {
   return static_cast<std::size_t>(found - params.begin());
 }
 
-/// What the ranks of one stage own of the tied parameter.
-class Owners {
- public:
-  Owners(const StagePlace& place, std::vector<StageParam> params)
-      : place_(place), params_(std::move(params)), tied_(*tied_param(params_)) {}
-
-  /// The elements that sync rank `tp_rank` of peer `peer` owns.
-  [[nodiscard]] std::vector<SliceRun> owned(std::int64_t tp_rank, std::int64_t peer) const {
-    const StageLayout layout = make_stage_layout(params_,
-                                                 place_.sync_degree,
-                                                 place_.sync_degree,
-                                                 TpRank(tp_rank),
-                                                 place_.num_buckets,
-                                                 place_.num_peers);
-    const BucketShape& bucket = layout.buckets[layout.slots[tied_].bucket];
-    const ElementRange slice = place_.is_sharded
-                                   ? StageState::slice_of(bucket, peer, place_.num_peers)
-                                   : ElementRange{0, bucket.num_sync};
-    std::vector<SliceRun> runs = runs_of(layout, bucket, slice);
-    std::erase_if(runs, [this](const SliceRun& run) { return run.param != tied_; });
-    return runs;
-  }
-
- private:
-  StagePlace place_;
-  std::vector<StageParam> params_;
-  std::size_t tied_;
-};
+/// What a slice of the sync area holds of the tied parameter.
+std::vector<SliceRun> tied_runs(const StageLayout& layout, std::size_t tied, ElementRange slice) {
+  std::vector<SliceRun> runs = runs_of(layout, layout.buckets[layout.slots[tied].bucket], slice);
+  std::erase_if(runs, [tied](const SliceRun& run) { return run.param != tied; });
+  return runs;
+}
 
 StagePlace place_of_stage(const StagePlace& mine, const ParallelLayout& layout, PpRank stage) {
   StagePlace place = mine;
@@ -70,28 +48,44 @@ TiedEmbedding::TiedEmbedding(Device& device,
   const bool is_first = state.params()[*tied].has_tied_copy;
   const PpRank other(is_first ? mine.sizes.pp - 1 : 0);
   const StagePlace theirs = place_of_stage(mine, layout, other);
-  const Owners others(theirs, stage_params(mine.model, mine.sizes, other, theirs.vp_stage));
-  const Owners own(mine, state.params());
+  const std::vector<StageParam> params =
+      stage_params(mine.model, mine.sizes, other, theirs.vp_stage);
+  const std::size_t tied_there = *tied_param(params);
   bucket_ = state.layout().slots[*tied].bucket;
+  const std::vector<SliceRun> own =
+      tied_runs(state.layout(), *tied, state.buckets()[bucket_].slice.elements);
+  const Coordinate& me = layout.coordinate_of(rank);
   std::int64_t num_staging = 0;
+  const auto trade = [&](Rank peer, const SliceRun& run, ElementRange both) {
+    trades_.push_back({.peer = peer.value(),
+                       .offset = run.sync_offset + both.first - run.elements.first,
+                       .num = both.num,
+                       .staging = num_staging});
+    num_staging += both.num;
+  };
   for (std::int64_t tp = 0; tp < theirs.sync_degree; ++tp) {
-    const Coordinate& me = layout.coordinate_of(rank);
     const std::vector<Rank> peers = dp_peers(
         layout,
         *layout.rank_of(Coordinate{.tp = TpRank(tp), .cp = me.cp, .dp = me.dp, .pp = other}));
+    const StageLayout there = make_stage_layout(params,
+                                                theirs.sync_degree,
+                                                theirs.sync_degree,
+                                                TpRank(tp),
+                                                theirs.num_buckets,
+                                                theirs.num_peers);
+    const BucketShape& bucket = there.buckets[there.slots[tied_there].bucket];
     for (std::int64_t peer = 0; peer < theirs.num_peers; ++peer) {
       if (!mine.is_sharded && peer != mine.peer) {
         continue;  // every replica trades with itself
       }
-      for (const SliceRun& theirs_run : others.owned(tp, peer)) {
-        for (const SliceRun& run : own.owned(mine.tp_rank.value(), mine.peer)) {
-          const ElementRange both = overlap(run.elements, theirs_run.elements);
+      const ElementRange slice = mine.is_sharded
+                                     ? StageState::slice_of(bucket, peer, theirs.num_peers)
+                                     : ElementRange{0, bucket.num_sync};
+      for (const SliceRun& their_run : tied_runs(there, tied_there, slice)) {
+        for (const SliceRun& run : own) {
+          const ElementRange both = overlap(run.elements, their_run.elements);
           if (both.num > 0) {
-            trades_.push_back({.peer = peers[static_cast<std::size_t>(peer)].value(),
-                               .offset = run.sync_offset + both.first - run.elements.first,
-                               .num = both.num,
-                               .staging = num_staging});
-            num_staging += both.num;
+            trade(peers[static_cast<std::size_t>(peer)], run, both);
           }
         }
       }

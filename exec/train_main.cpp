@@ -2,6 +2,7 @@
 // environment says. `runflat train` starts it; exit status as there.
 
 #include "core/error.hpp"
+#include "exec/command_line.hpp"
 #include "exec/exit_status.hpp"
 #include "exec/gloo_transport.hpp"
 #include "exec/launch_environment.hpp"
@@ -37,30 +38,25 @@ struct Arguments {
 Arguments parse(std::span<char*> words) {
   Arguments arguments;
   arguments.options.version = RUNFLAT_VERSION;
-  for (std::size_t i = 1; i < words.size(); ++i) {
-    const std::string word = words[i];
-    if (!word.starts_with("--")) {
-      arguments.config = word;
-      continue;
-    }
-    if (++i == words.size()) {
-      throw ParseError(word, "", "needs a value");
-    }
-    const std::string value = words[i];
-    if (word == "--backend") {
-      arguments.options.backend = value;
-    } else if (word == "--transport") {
-      arguments.options.transport = value;
-    } else if (word == "--log") {
-      arguments.options.log = value;
-    } else if (word == "--timeline") {
-      arguments.options.timeline = value;
-    } else if (word == "--set") {
-      arguments.overrides.push_back(value);
-    } else {
-      throw ParseError(word, "", "no such option");
-    }
-  }
+  read_command_line(
+      words,
+      [&](const std::string& word) { arguments.config = word; },
+      [&](const std::string& option, const std::string& value) {
+        if (option == "--backend") {
+          arguments.options.backend = value;
+        } else if (option == "--transport") {
+          arguments.options.transport = value;
+        } else if (option == "--log") {
+          arguments.options.log = value;
+        } else if (option == "--timeline") {
+          arguments.options.timeline = value;
+        } else if (option == "--set") {
+          arguments.overrides.push_back(value);
+        } else {
+          return false;
+        }
+        return true;
+      });
   return arguments;
 }
 

@@ -38,7 +38,7 @@ TEST_CASE("CRC-32C has its published values", "[exec][log]") {
 }
 
 TEST_CASE("events are protocol buffers in framed records", "[exec][log]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   {
     EventFile events(folder.path() / "new" / "run");
     events.add(300, {{"lm loss", 0.5}, {"b", 2.0}});

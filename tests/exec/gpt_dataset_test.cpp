@@ -51,7 +51,7 @@ IndexedDataset write_lengths(const std::filesystem::path& prefix,
   return IndexedDataset(prefix);
 }
 
-GptDataset telling_dataset(const TemporaryFolder& folder,
+GptDataset telling_dataset(const TemporaryDirectory& folder,
                            const std::vector<std::int64_t>& lengths,
                            GptDatasetConfig config) {
   IndexedDataset data = write_lengths(folder.path() / "text", lengths);
@@ -103,7 +103,7 @@ TEST_CASE("the order of samples is that of Megatron's GPTDataset", "[exec][data]
       continue;
     }
     const std::vector<std::int64_t>& given = golden["case"];
-    const TemporaryFolder folder;
+    const TemporaryDirectory folder;
     const GptDataset dataset = telling_dataset(folder,
                                                golden["lengths"],
                                                {.seq_length = given[1],
@@ -133,7 +133,7 @@ TEST_CASE("every sample is its window of the stream", "[exec][data]") {
     lengths.push_back(1);
     const std::int64_t seq = dice.between(1, 15);
     const std::int64_t asked = dice.between(1, 60);
-    const TemporaryFolder folder;
+    const TemporaryDirectory folder;
     const GptDataset dataset =
         telling_dataset(folder, lengths, {.seq_length = seq, .num_samples = asked, .seed = 42});
     REQUIRE(dataset.num_samples() >= asked);
@@ -155,7 +155,7 @@ TEST_CASE("every sample is its window of the stream", "[exec][data]") {
 
 TEST_CASE("epochs are as few as suffice, and a short last one comes last", "[exec][data]") {
   const std::vector<std::int64_t> lengths = {50, 20, 31};  // 101 tokens: 10 samples of 10
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const auto num_epochs = [&](std::int64_t asked) {
     const GptDataset dataset =
         telling_dataset(folder, lengths, {.seq_length = 10, .num_samples = asked, .seed = 1});
@@ -188,7 +188,7 @@ TEST_CASE("80 % in integers is Python's int(0.80 * n)", "[exec][data]") {
 }
 
 TEST_CASE("a split reads its own sequences only", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const GptDataset dataset = telling_dataset(
       folder, {9, 9, 9, 9}, {.sequences = {1, 2}, .seq_length = 4, .num_samples = 30, .seed = 3});
   for (std::int64_t i = 0; i < dataset.num_samples(); ++i) {
@@ -199,7 +199,7 @@ TEST_CASE("a split reads its own sequences only", "[exec][data]") {
 }
 
 TEST_CASE("a last sample that is kept is padded behind a mask", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const GptDataset dataset = telling_dataset(
       folder, {7}, {.seq_length = 4, .seed = 3, .drop_last_partial_sequence = false});
   REQUIRE(dataset.num_samples() == 2);  // 6 labels
@@ -211,7 +211,7 @@ TEST_CASE("a last sample that is kept is padded behind a mask", "[exec][data]") 
 }
 
 TEST_CASE("samples are counted in integers beyond 2^24 tokens", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::filesystem::path prefix = folder.path() / "text";
   write_documents(prefix, {{0}}, TokenType::uint8);
   constexpr std::int32_t kLength =
@@ -232,7 +232,7 @@ TEST_CASE("samples are counted in integers beyond 2^24 tokens", "[exec][data]") 
 }
 
 TEST_CASE("no loss counts behind the end of a document where so asked", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const GptDataset dataset =
       telling_dataset(folder, {6}, {.seq_length = 5, .seed = 3, .eod_mask_loss = 4});
   const Sample sample(dataset, 0);
@@ -241,7 +241,7 @@ TEST_CASE("no loss counts behind the end of a document where so asked", "[exec][
 }
 
 TEST_CASE("a token outside the vocabulary is named with its place", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::int64_t token = GENERATE(-1, 10, 500);
   const GptDataset dataset(write_documents(folder.path() / "text", {{1, 2, 3}, {4, 5, token}}),
                            {.sequences = {0, 2}, .seq_length = 5, .vocab_size = 10});
@@ -252,7 +252,7 @@ TEST_CASE("a token outside the vocabulary is named with its place", "[exec][data
 }
 
 TEST_CASE("data too short for a sample is named", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   CHECK_THROWS_AS(telling_dataset(folder, {}, {.seq_length = 4, .num_samples = 1}), ParseError);
   CHECK_THROWS_AS(telling_dataset(folder, {3, 1}, {.seq_length = 4}), ParseError);
   CHECK(telling_dataset(folder, {3, 2}, {.seq_length = 4}).num_samples() == 1);

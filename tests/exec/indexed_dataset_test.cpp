@@ -47,7 +47,7 @@ struct Files {
     }
   }
 
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   std::string idx;
   std::string bin;
 };
@@ -80,7 +80,7 @@ TEST_CASE("documents of every token type are read back", "[exec][data]") {
       token = dice.pick<std::int64_t>({least, most, 1, 100});
     }
   }
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const IndexedDataset data = write_documents(folder.path() / "text", documents, type);
   CHECK(data.token_type() == type);
   REQUIRE(data.num_documents() == static_cast<std::int64_t>(documents.size()));
@@ -101,7 +101,7 @@ TEST_CASE("documents of every token type are read back", "[exec][data]") {
 }
 
 TEST_CASE("no data and modes of sequences are as good as any", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const IndexedDataset none = write_documents(folder.path() / "none", {});
   CHECK(none.num_documents() == 0);
   CHECK(none.num_tokens() == 0);

@@ -28,7 +28,7 @@ std::string golden_bytes(const std::string& name) {
 }  // namespace
 
 TEST_CASE("the files are Megatron's to the byte", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   write_documents(folder.path() / "text", {{5, 0, 65535}, {}, {258}}, TokenType::uint16);
   CHECK(bytes_of(folder.path() / "text.idx") == golden_bytes("idx"));
   CHECK(bytes_of(folder.path() / "text.bin") == golden_bytes("bin"));
@@ -43,7 +43,7 @@ TEST_CASE("the token type follows the vocabulary", "[exec][data]") {
 }
 
 TEST_CASE("a token that its type cannot hold is refused", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   {
     IndexedDatasetWriter writer(folder.path() / "text", TokenType::uint16);
     CHECK_THROWS_AS(writer.add_document(std::vector<std::int64_t>{1, 65536}), InvalidArgument);
@@ -53,7 +53,7 @@ TEST_CASE("a token that its type cannot hold is refused", "[exec][data]") {
 }
 
 TEST_CASE("an older pair stays until the new one is whole", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::filesystem::path prefix = folder.path() / "text";
   write_documents(prefix, {{1, 2}});
   {

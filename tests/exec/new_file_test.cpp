@@ -18,7 +18,7 @@ void write(NewFile& file, const std::string& text) {
 }  // namespace
 
 TEST_CASE("a file appears whole when it is published, and not before", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::filesystem::path path = folder.path() / "x.bin";
   const std::string text(5'000'000, 'a');  // more than is held back
   write_bytes(path, "old");
@@ -35,7 +35,7 @@ TEST_CASE("a file appears whole when it is published, and not before", "[exec][d
 }
 
 TEST_CASE("a file that is given up leaves nothing, nor does it touch its elder", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::filesystem::path path = folder.path() / "x.bin";
   {
     NewFile first(path);
@@ -49,7 +49,7 @@ TEST_CASE("a file that is given up leaves nothing, nor does it touch its elder",
 }
 
 TEST_CASE("new files are as readable as any other", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   write_bytes(folder.path() / "usual", "");
   NewFile file(folder.path() / "new");
   file.publish();
@@ -58,7 +58,7 @@ TEST_CASE("new files are as readable as any other", "[exec][data]") {
 }
 
 TEST_CASE("what the system refuses names the file", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   try {
     const NewFile file(folder.path() / "missing" / "x.bin");
     FAIL("a file in a folder that does not exist");

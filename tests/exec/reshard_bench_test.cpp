@@ -3,6 +3,7 @@
 #include "exec/host_device.hpp"
 #include "exec/loopback_communicator.hpp"
 #include "tests/catch.hpp"
+#include "tests/exec/training_run.hpp"
 
 #include <vector>
 
@@ -13,20 +14,14 @@ namespace {
 
 /// A tiny Llama. With one kv-group that all ranks hold, its gradients are summed.
 ModelSpec model(std::int64_t num_query_groups = 6) {
-  ModelSpec model;
-  model.name = "tiny";
-  model.family = ModelFamily::llama;
+  ModelSpec model = tests::tiny_llama();
   model.num_layers = 2;
   model.hidden_size = 48;
   model.ffn_hidden_size = 60;
   model.num_attention_heads = 6;
   model.num_query_groups = num_query_groups;
   model.kv_channels = 8;
-  model.seq_length = 16;
   model.padded_vocab_size = 96;
-  model.gated_linear_unit = true;
-  model.rms_norm = true;
-  model.untie_embeddings_and_output_weights = true;
   return model;
 }
 

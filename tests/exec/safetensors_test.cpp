@@ -36,7 +36,7 @@ std::string error_of(const std::filesystem::path& path, const std::string& bytes
 }  // namespace
 
 TEST_CASE("a safetensors file is header size, header, and data without holes", "[exec][ckpt]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::filesystem::path path = folder.path() / "x.safetensors";
   const std::vector<SafetensorsTensor> tensors = {
       {"b", "F32", {1, 2}}, {"a", "U8", {3}}, {"e", "I64", {0, 7}}};
@@ -63,7 +63,7 @@ TEST_CASE("a safetensors file is header size, header, and data without holes", "
 }
 
 TEST_CASE("what is no safetensors file is refused in one line", "[exec][ckpt]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::filesystem::path path = folder.path() / "x.safetensors";
   const auto tensor = [](const std::string& dtype,
                          const std::string& shape,
@@ -103,7 +103,7 @@ TEST_CASE("what is no safetensors file is refused in one line", "[exec][ckpt]") 
 }
 
 TEST_CASE("a file is published with all its data, or not at all", "[exec][ckpt]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::filesystem::path path = folder.path() / "x.safetensors";
   {
     SafetensorsWriter writer(path, {{"a", "U8", {4}}});

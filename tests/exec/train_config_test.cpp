@@ -226,7 +226,7 @@ TEST_CASE("a wrong value is named with its path", "[exec][train]") {
 
 TEST_CASE("a plan stands for model, layout and batch", "[exec][train]") {
   const Plan plan = read({"layout.non_active_ranks_per_dp={\"1\" = [0, 2]}"}).plan;
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string path = folder.path() / "plan.json";
   write_bytes(path, to_json_text(to_value(plan)));
   Value document = parse_toml(

@@ -41,7 +41,7 @@ std::set<std::int64_t> tokens_of(const SampleSource& source, std::int64_t num_sa
 }  // namespace
 
 TEST_CASE("splits of a prefix share nothing", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   Documents documents;
   for (std::int64_t i = 0; i < 10; ++i) {
     documents.push_back(std::vector<std::int64_t>(9, i));
@@ -58,7 +58,7 @@ TEST_CASE("splits of a prefix share nothing", "[exec][data]") {
 }
 
 TEST_CASE("a blend takes from its prefixes by weight", "[exec][data]") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   std::string paths;
   for (std::int64_t i = 0; i < 2; ++i) {
     const std::string path = folder.path() / std::to_string(i);
