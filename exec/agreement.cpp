@@ -67,7 +67,8 @@ Value to_value(const Standing& standing) {
                        {"next_progress", progress_value(standing.next_progress)},
                        {"decision", decision_value(standing.decision)},
                        {"seconds", standing.seconds},
-                       {"problem", standing.problem}};
+                       {"problem", standing.problem},
+                       {"is_over", standing.is_over}};
 }
 
 Standing read_standing(const Reader& in) {
@@ -79,7 +80,8 @@ Standing read_standing(const Reader& in) {
                     .next_progress = read_progress(members.at("next_progress")),
                     .decision = read_decision(members.at("decision")),
                     .seconds = members.at("seconds").number(),
-                    .problem = members.at("problem").text()};
+                    .problem = members.at("problem").text(),
+                    .is_over = members.at("is_over").boolean()};
   members.finish();
   return standing;
 }

@@ -34,6 +34,7 @@ struct Standing {
   StepDecision decision;   ///< the last that it has
   double seconds = 0.0;    ///< since it noticed that it has to meet the others
   std::string problem;     ///< why the job cannot go on, if it cannot
+  bool is_over = false;    ///< it has done all that the job has to do, or had until it was stopped
 
   friend bool operator==(const Standing&, const Standing&) = default;
 };
@@ -42,7 +43,7 @@ struct Standing {
 enum class Rung : std::uint8_t {
   in_place,    ///< new communicators, state from peers
   checkpoint,  ///< state from the last checkpoint, or the beginning of the job
-  finish,      ///< all steps are taken
+  finish,      ///< all steps are taken, or somebody asked for the end
   stop,        ///< nothing goes on, for a reason
 };
 [[nodiscard]] std::string_view name_of(Rung rung);

@@ -42,6 +42,14 @@ struct StepDecision {
   friend bool operator==(const StepDecision&, const StepDecision&) = default;
 };
 
+/// What ranks want after a step: the decision tells all of them what any of them wants.
+struct StepWishes {
+  bool meets = false;  ///< to meet the others, as somebody waits to join
+  bool stops = false;  ///< the job to end
+
+  friend bool operator==(const StepWishes&, const StepWishes&) = default;
+};
+
 /// Points within a step, for whoever watches a rank or disturbs it.
 enum class StepMoment : std::uint8_t {
   op,          ///< before the index-th op of the schedule

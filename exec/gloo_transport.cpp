@@ -42,7 +42,7 @@ class GlooMaker : public GroupMaker {
       context->setTimeout(std::chrono::ceil<std::chrono::milliseconds>(std::clamp<Clock::duration>(
           deadline - Clock::now(), std::chrono::milliseconds(1), std::chrono::hours(100))));
       spec_.store->set(mine, make_pairs(*context));
-      if (connect(*context, prefix, deadline)) {
+      if (connect(*context, prefix, group, deadline)) {
         made = std::make_unique<GlooGroup>(context);
         // Afterwards all have read all addresses.
         made = made->barrier(deadline) == SyncStatus::done ? std::move(made) : nullptr;
@@ -70,12 +70,13 @@ class GlooMaker : public GroupMaker {
 
   bool connect(gloo::transport::Context& context,
                const std::string& prefix,
+               const GroupSpec& group,
                Deadline deadline) const {
     for (int peer = 0; peer < context.size; ++peer) {
       if (peer == context.rank) {
         continue;
       }
-      const auto addresses = spec_.store->wait(prefix + std::to_string(peer), deadline);
+      const auto addresses = wait_for(*spec_.store, prefix + std::to_string(peer), group, deadline);
       if (!addresses) {
         return false;
       }

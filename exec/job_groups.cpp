@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <thread>
 
 namespace runflat::exec {
 namespace {
@@ -48,11 +49,17 @@ std::optional<JobGroup> JobGroups::lost() const {
                              : std::nullopt;
 }
 
+/// All at once: freeing one on a device waits for whatever runs there, also for operations of
+/// another that only its own abort ends.
 void JobGroups::abort() {
+  std::vector<std::thread> threads;
   for (const auto* group : {&world, &tp, &dp, &mp}) {
     if (*group != nullptr) {
-      (*group)->abort();
+      threads.emplace_back([group] { (*group)->abort(); });
     }
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
   }
 }
 

@@ -199,17 +199,19 @@ class Job {
                     data_,
                     job_.worker,
                     {.replan = job_.replan,
+                     .should_stop = {},
                      .restore = [&](Trainer& trainer) { saver.load(trainer); },
                      .on_trainer =
-                         [&](Trainer& trainer, std::int64_t generation) {
+                         [&](Trainer& trainer, const RecoveryRecord& record) {
                            injector.watch(trainer);
-                           saver.start(trainer, generation);
+                           saver.start(trainer, record.generation);
                          },
                      .on_step =
                          [&](Trainer& trainer, const StepResult&) {
                            note(trainer.progress().steps);
                            saver.after_step(trainer);
                          },
+                     .on_end = {},
                      .at =
                          [&](RecoveryMoment moment) {
                            if (moment == RecoveryMoment::agreed) {
@@ -231,13 +233,13 @@ class Job {
       is_over_ = true;
       saver.stop();
       thread.end_life();
-      mark_dead(store_, self);
+      mark_dead(store_, self, "an error");
       throw;
     }
     saver.stop();
     thread.end_life();
     if (!is_over_ && is_lost) {
-      mark_dead(store_, self);
+      mark_dead(store_, self, "on demand");
     }
     return is_lost && !is_over_;
   }

@@ -76,9 +76,9 @@ NcclCommunicator::NcclCommunicator(CudaDevice& device,
       compute_(make_event(false)),
       barrier_(device.allocate(kernels::size_of(DataType::int32))) {
   int number = 0;
-  settle(ncclCommUserRank(comm, &number), deadline_in(timeout));
+  settle([&](ncclComm_t it) { return ncclCommUserRank(it, &number); }, deadline_in(timeout));
   rank_ = number;
-  settle(ncclCommCount(comm, &number), deadline_in(timeout));
+  settle([&](ncclComm_t it) { return ncclCommCount(it, &number); }, deadline_in(timeout));
   size_ = number;
   for (std::size_t i = 0; i < kNumEvents; ++i) {
     events_.push_back(make_event(false));
@@ -87,9 +87,9 @@ NcclCommunicator::NcclCommunicator(CudaDevice& device,
 
 NcclCommunicator::~NcclCommunicator() {
   // Finalising waits for peers, who may be gone: aborting frees as well and waits for nobody.
-  if (const ncclComm_t comm = comm_.exchange(nullptr)) {
+  if (comm_ != nullptr) {
     static_cast<void>(cudaStreamSynchronize(stream_.get()));
-    static_cast<void>(ncclCommAbort(comm));
+    static_cast<void>(ncclCommAbort(comm_));
   }
 }
 
@@ -98,23 +98,28 @@ void NcclCommunicator::fail(SyncStatus status) {
   status_.compare_exchange_strong(none, status);
 }
 
-void NcclCommunicator::settle(ncclResult_t result, Deadline deadline) {
-  while (result == ncclInProgress) {
-    const ncclComm_t comm = comm_.load();
-    if (comm == nullptr) {
-      fail(SyncStatus::peer_lost);
+ncclResult_t NcclCommunicator::state() {
+  const std::lock_guard lock(mutex_);
+  ncclResult_t result = ncclSuccess;
+  const bool is_known = comm_ != nullptr && ncclCommGetAsyncError(comm_, &result) == ncclSuccess;
+  return is_known ? result : ncclRemoteError;
+}
+
+void NcclCommunicator::settle(const std::function<ncclResult_t(ncclComm_t)>& call,
+                              Deadline deadline) {
+  ncclResult_t result = ncclRemoteError;
+  {
+    const std::lock_guard lock(mutex_);
+    if (comm_ != nullptr) {
+      result = call(comm_);
+    }
+  }
+  for (; result == ncclInProgress; result = state()) {
+    if (Clock::now() > deadline) {
+      fail(SyncStatus::timed_out);
       return;
     }
-    if (ncclCommGetAsyncError(comm, &result) != ncclSuccess) {
-      result = ncclRemoteError;
-    }
-    if (result == ncclInProgress) {
-      if (Clock::now() > deadline) {
-        fail(SyncStatus::timed_out);
-        return;
-      }
-      std::this_thread::yield();
-    }
+    std::this_thread::yield();
   }
   if (result == ncclInvalidArgument || result == ncclInvalidUsage) {
     throw NcclError(
@@ -132,7 +137,7 @@ void NcclCommunicator::start_timing(Ticket ticket) {
   }
 }
 
-Ticket NcclCommunicator::run(const std::function<ncclResult_t()>& call) {
+Ticket NcclCommunicator::run(const std::function<ncclResult_t(ncclComm_t)>& call) {
   const Ticket ticket = ++issued_;
   if (status_ != SyncStatus::done) {
     return ticket;
@@ -140,7 +145,7 @@ Ticket NcclCommunicator::run(const std::function<ncclResult_t()>& call) {
   check_cuda(cudaEventRecord(compute_.get(), device_.stream()), "cudaEventRecord");
   check_cuda(cudaStreamWaitEvent(stream_.get(), compute_.get()), "cudaStreamWaitEvent");
   start_timing(ticket);
-  settle(call(), deadline_in(timeout_));
+  settle(call, deadline_in(timeout_));
   if (records_times_) {
     check_cuda(cudaEventRecord(timings_.back().end.get(), stream_.get()), "cudaEventRecord");
   }
@@ -155,13 +160,13 @@ cudaEvent_t NcclCommunicator::event_of(Ticket ticket) const {
 }
 
 Ticket NcclCommunicator::all_reduce(void* data, std::int64_t num, DataType type, ReduceOp op) {
-  return run([&] {
+  return run([&](ncclComm_t comm) {
     return ncclAllReduce(data,
                          data,
                          static_cast<std::size_t>(num),
                          nccl_type(type),
                          nccl_op(op),
-                         comm_,
+                         comm,
                          stream_.get());
   });
 }
@@ -170,7 +175,7 @@ Ticket NcclCommunicator::reduce_scatter(void* data,
                                         std::span<const std::int64_t> counts,
                                         DataType type,
                                         ReduceOp op) {
-  return run([&] {
+  return run([&](ncclComm_t comm) {
     if (are_equal(counts)) {
       auto* part = static_cast<std::byte*>(data) + rank_ * counts.front() * kernels::size_of(type);
       return ncclReduceScatter(data,
@@ -178,12 +183,12 @@ Ticket NcclCommunicator::reduce_scatter(void* data,
                                static_cast<std::size_t>(counts.front()),
                                nccl_type(type),
                                nccl_op(op),
-                               comm_,
+                               comm,
                                stream_.get());
     }
     return for_parts(data, counts, type, [&](int root, void* part, std::size_t count) {
       return ncclReduce(
-          part, part, count, nccl_type(type), nccl_op(op), root, comm_, stream_.get());
+          part, part, count, nccl_type(type), nccl_op(op), root, comm, stream_.get());
     });
   });
 }
@@ -191,7 +196,7 @@ Ticket NcclCommunicator::reduce_scatter(void* data,
 Ticket NcclCommunicator::all_gather(void* data,
                                     std::span<const std::int64_t> counts,
                                     DataType type) {
-  return run([&] {
+  return run([&](ncclComm_t comm) {
     if (are_equal(counts)) {
       const auto* part =
           static_cast<std::byte*>(data) + rank_ * counts.front() * kernels::size_of(type);
@@ -199,29 +204,29 @@ Ticket NcclCommunicator::all_gather(void* data,
                            data,
                            static_cast<std::size_t>(counts.front()),
                            nccl_type(type),
-                           comm_,
+                           comm,
                            stream_.get());
     }
     return for_parts(data, counts, type, [&](int root, void* part, std::size_t count) {
-      return ncclBroadcast(part, part, count, nccl_type(type), root, comm_, stream_.get());
+      return ncclBroadcast(part, part, count, nccl_type(type), root, comm, stream_.get());
     });
   });
 }
 
 Ticket NcclCommunicator::broadcast(void* data, std::int64_t bytes, std::int64_t root) {
-  return run([&] {
+  return run([&](ncclComm_t comm) {
     return ncclBroadcast(data,
                          data,
                          static_cast<std::size_t>(bytes),
                          ncclUint8,
                          static_cast<int>(root),
-                         comm_,
+                         comm,
                          stream_.get());
   });
 }
 
 Ticket NcclCommunicator::exchange(std::span<const Send> sends, std::span<const Receive> receives) {
-  return run([&] {
+  return run([&](ncclComm_t comm) {
     ncclResult_t result = ncclGroupStart();
     const auto keep_first = [&](ncclResult_t next) {
       result = result == ncclSuccess ? next : result;
@@ -231,7 +236,7 @@ Ticket NcclCommunicator::exchange(std::span<const Send> sends, std::span<const R
                           static_cast<std::size_t>(send.bytes),
                           ncclUint8,
                           static_cast<int>(send.peer),
-                          comm_,
+                          comm,
                           stream_.get()));
     }
     for (const Receive& receive : receives) {
@@ -239,7 +244,7 @@ Ticket NcclCommunicator::exchange(std::span<const Send> sends, std::span<const R
                           static_cast<std::size_t>(receive.bytes),
                           ncclUint8,
                           static_cast<int>(receive.peer),
-                          comm_,
+                          comm,
                           stream_.get()));
     }
     const ncclResult_t end = ncclGroupEnd();
@@ -266,19 +271,16 @@ void NcclCommunicator::join(Ticket ticket) {
   }
 }
 
-SyncStatus NcclCommunicator::wait(Deadline deadline) {
+SyncStatus NcclCommunicator::wait(Deadline deadline, const std::function<bool()>& is_interrupted) {
   while (status_ == SyncStatus::done) {
     const cudaError_t done = cudaStreamQuery(stream_.get());
     if (done == cudaSuccess) {
       break;
     }
-    ncclResult_t result = ncclSuccess;
-    const ncclComm_t comm = comm_.load();
-    if (done != cudaErrorNotReady || comm == nullptr ||
-        ncclCommGetAsyncError(comm, &result) != ncclSuccess ||
-        (result != ncclSuccess && result != ncclInProgress)) {
+    const ncclResult_t result = state();
+    if (done != cudaErrorNotReady || (result != ncclSuccess && result != ncclInProgress)) {
       fail(SyncStatus::peer_lost);
-    } else if (Clock::now() > deadline) {
+    } else if (Clock::now() > deadline || is_interrupted()) {
       fail(SyncStatus::timed_out);
     } else {
       std::this_thread::sleep_for(kPollPause);
@@ -289,7 +291,12 @@ SyncStatus NcclCommunicator::wait(Deadline deadline) {
 
 void NcclCommunicator::abort() {
   fail(SyncStatus::peer_lost);
-  if (const ncclComm_t comm = comm_.exchange(nullptr)) {
+  ncclComm_t comm = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    comm = std::exchange(comm_, nullptr);
+  }
+  if (comm != nullptr) {
     static_cast<void>(ncclCommAbort(comm));
   }
 }
@@ -299,7 +306,7 @@ std::unique_ptr<Communicator> NcclCommunicator::shrink(std::span<const std::int6
   std::vector<int> ranks(excluded.begin(), excluded.end());
   ncclConfig_t config = nccl_config();
   ncclComm_t child = nullptr;
-  const ncclComm_t parent = comm_.load();
+  const ncclComm_t parent = comm_;
   if (parent == nullptr) {
     return nullptr;
   }

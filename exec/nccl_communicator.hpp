@@ -12,6 +12,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -31,7 +32,7 @@ class NcclError : public std::runtime_error {
 ///
 /// NCCL does not see the death of a peer on the same host: join() puts no host in front of the
 /// device, so that only wait() and the timeout find it. Whoever learns of it otherwise calls
-/// abort().
+/// abort(): it waits for what runs on the device, and so for other groups' operations too.
 class NcclCommunicator : public Communicator {
  public:
   NcclCommunicator(CudaDevice& device, ncclComm_t comm, std::chrono::milliseconds timeout);
@@ -51,7 +52,11 @@ class NcclCommunicator : public Communicator {
   void follow(Communicator& other, Ticket ticket) override;
   void join(Ticket ticket) override;
   [[nodiscard]] SyncStatus status() const override { return status_; }
-  [[nodiscard]] SyncStatus wait(Deadline deadline) override;
+  [[nodiscard]] SyncStatus wait(Deadline deadline) override {
+    return wait(deadline, [] { return false; });
+  }
+  /// Ends with timed_out also when it is interrupted.
+  [[nodiscard]] SyncStatus wait(Deadline deadline, const std::function<bool()>& is_interrupted);
   void abort() override;
   [[nodiscard]] std::unique_ptr<Communicator> shrink(std::span<const std::int64_t> excluded,
                                                      Deadline deadline) override;
@@ -66,15 +71,18 @@ class NcclCommunicator : public Communicator {
     CudaEvent end;
   };
 
-  Ticket run(const std::function<ncclResult_t()>& call);
+  Ticket run(const std::function<ncclResult_t(ncclComm_t)>& call);
   void start_timing(Ticket ticket);
-  /// Waits on the host until the communicator has taken the call.
-  void settle(ncclResult_t result, Deadline deadline);
+  /// Calls and waits on the host until the communicator has taken it.
+  void settle(const std::function<ncclResult_t(ncclComm_t)>& call, Deadline deadline);
+  /// The state of the communicator: an error once it is aborted.
+  [[nodiscard]] ncclResult_t state();
   void fail(SyncStatus status);
   [[nodiscard]] cudaEvent_t event_of(Ticket ticket) const;
 
   CudaDevice& device_;
-  std::atomic<ncclComm_t> comm_;
+  std::mutex mutex_;  // held by whoever uses comm_, which abort() takes away
+  ncclComm_t comm_;
   std::chrono::milliseconds timeout_;
   std::int64_t rank_ = 0;
   std::int64_t size_ = 0;

@@ -24,14 +24,15 @@ class NcclTransport : public Transport {
     require(me != group.members.end(), "a process makes the groups that it is in");
     const auto rank = static_cast<int>(me - group.members.begin());
     ncclUniqueId id;
-    if (!agree_on_id(group.name, rank == 0, id, deadline)) {
+    const auto is_interrupted = [&group] { return group.is_interrupted && group.is_interrupted(); };
+    if (!agree_on_id(group, rank == 0, id, deadline)) {
       return nullptr;
     }
     ncclConfig_t config = nccl_config();
     ncclComm_t comm = nullptr;
     ncclResult_t result =
         ncclCommInitRankConfig(&comm, static_cast<int>(group.members.size()), id, rank, &config);
-    while (result == ncclInProgress && Clock::now() <= deadline) {
+    while (result == ncclInProgress && Clock::now() <= deadline && !is_interrupted()) {
       std::this_thread::yield();
       if (ncclCommGetAsyncError(comm, &result) != ncclSuccess) {
         result = ncclInternalError;
@@ -44,12 +45,18 @@ class NcclTransport : public Transport {
       return nullptr;
     }
     auto made = std::make_unique<NcclCommunicator>(device_, comm, group.timeout);
-    return warm_up(*made, deadline) ? std::move(made) : nullptr;
+    const Buffer bytes = device_.allocate(2 * made->size());
+    connect_all(*made, bytes);
+    const bool is_warm = made->wait(deadline, is_interrupted) == SyncStatus::done;
+    if (!is_warm) {
+      made->abort();
+    }
+    return is_warm ? std::move(made) : nullptr;
   }
 
  private:
-  bool agree_on_id(const std::string& name, bool is_root, ncclUniqueId& id, Deadline deadline) {
-    const std::string key = "nccl/" + name;
+  bool agree_on_id(const GroupSpec& group, bool is_root, ncclUniqueId& id, Deadline deadline) {
+    const std::string key = "nccl/" + group.name;
     if (is_root) {
       const ncclResult_t result = ncclGetUniqueId(&id);
       if (result != ncclSuccess) {
@@ -58,7 +65,7 @@ class NcclTransport : public Transport {
       store_.set(key, std::string_view(id.internal, sizeof(id.internal)));
       return true;
     }
-    const std::optional<std::string> value = store_.wait(key, deadline);
+    const std::optional<std::string> value = wait_for(store_, key, group, deadline);
     if (!value || value->size() != sizeof(id.internal)) {
       return false;
     }
@@ -67,8 +74,8 @@ class NcclTransport : public Transport {
   }
 
   /// Connects every pair now: connections that are made within a step can block each other.
-  bool warm_up(Communicator& group, Deadline deadline) {
-    const Buffer bytes = device_.allocate(2 * group.size());
+  /// One byte to and from everybody.
+  static void connect_all(Communicator& group, const Buffer& bytes) {
     std::vector<Send> sends;
     std::vector<Receive> receives;
     for (std::int64_t peer = 0; peer < group.size(); ++peer) {
@@ -79,7 +86,6 @@ class NcclTransport : public Transport {
     }
     group.exchange(sends, receives);
     group.barrier();
-    return group.wait(deadline) == SyncStatus::done;
   }
 
   CudaDevice& device_;

@@ -8,11 +8,12 @@ namespace {
 constexpr std::int64_t kSquares = 0;
 constexpr std::int64_t kTokens = 1;
 constexpr std::int64_t kLoss = 2;
-constexpr std::int64_t kAsking = 3;
-constexpr std::int64_t kNumSums = 4;
-constexpr std::int64_t kNorm = 4;
-constexpr std::int64_t kScale = 5;
-constexpr std::size_t kNumNumbers = 6;
+constexpr std::int64_t kMeeting = 3;
+constexpr std::int64_t kStopping = 4;
+constexpr std::int64_t kNumSums = 5;
+constexpr std::int64_t kNorm = 5;
+constexpr std::int64_t kScale = 6;
+constexpr std::size_t kNumNumbers = 7;
 
 double* number(const Buffer& numbers, std::int64_t index) {
   return static_cast<double*>(numbers.data()) + index;
@@ -51,8 +52,11 @@ void Optimizer::add_squares(StageState& stage) {
 }
 
 std::optional<Optimizer::Sums> Optimizer::sum_up(const Part& part) {
-  const std::array<double, kNumNumbers> start = {
-      0.0, part.tokens, part.loss, part.num_asking, 0.0, 0.0};
+  std::array<double, kNumNumbers> start{};
+  start[kTokens] = part.tokens;
+  start[kLoss] = part.loss;
+  start[kMeeting] = part.wishes.meets ? 1.0 : 0.0;
+  start[kStopping] = part.wishes.stops ? 1.0 : 0.0;
   device_.copy_in(numbers_.data(), start.data(), numbers_.bytes());
   for (StageState* stage : stages_) {
     add_squares(*stage);
@@ -67,12 +71,14 @@ std::optional<Optimizer::Sums> Optimizer::sum_up(const Part& part) {
   device_.copy_out(sums.data(), numbers_.data(), numbers_.bytes());
   return Sums{
       .decision = {.squared_sum = sums[kSquares], .tokens = sums[kTokens], .loss = sums[kLoss]},
-      .num_asking = sums[kAsking]};
+      .wishes = {.meets = sums[kMeeting] > 0.0, .stops = sums[kStopping] > 0.0}};
 }
 
 StepSums Optimizer::prepare(const StepDecision& decision) {
-  std::array<double, kNumNumbers> sums = {
-      decision.squared_sum, decision.tokens, decision.loss, 0.0, 0.0, 0.0};
+  std::array<double, kNumNumbers> sums{};
+  sums[kSquares] = decision.squared_sum;
+  sums[kTokens] = decision.tokens;
+  sums[kLoss] = decision.loss;
   device_.copy_in(numbers_.data(), sums.data(), numbers_.bytes());
   device_.clip_scale({.squared_sum = number(numbers_, kSquares),
                       .tokens = number(numbers_, kTokens),

@@ -45,11 +45,11 @@ class Optimizer {
   struct Part {
     double loss = 0.0;
     double tokens = 0.0;
-    double num_asking = 0.0;  ///< to stop after this step
+    StepWishes wishes{};
   };
   struct Sums {
     StepDecision decision;  ///< its step is the caller's to say
-    double num_asking = 0.0;
+    StepWishes wishes;      ///< of any rank
   };
   /// The decision (commit.hpp): nothing where the sum did not come about. Every element of the
   /// gradient counts on one rank, and the sums are the same on all to the bit.
@@ -73,7 +73,7 @@ class Optimizer {
   OptimizerConfig config_;
   Communicator* world_;
   std::chrono::milliseconds timeout_;
-  Buffer numbers_;  ///< fp64: squared sum, tokens, loss, asking, norm, scale
+  Buffer numbers_;  ///< fp64: squared sum, tokens, loss, wishes, norm, scale
 };
 
 }  // namespace runflat::exec

@@ -66,8 +66,13 @@ class Decider {
   }
 
   void choose() {
-    if (!next_.holders.empty() && next_.progress.steps >= situation_.num_steps) {
-      return end(Rung::finish, fmt::format("all {} steps are taken", situation_.num_steps));
+    for (const Standing& standing : situation_.standings) {
+      if (standing.is_over) {
+        return end(Rung::finish,
+                   next_.progress.steps >= situation_.num_steps
+                       ? fmt::format("all {} steps are taken", situation_.num_steps)
+                       : fmt::format("asked to end after step {}", next_.progress.steps));
+      }
     }
     for (const Standing& standing : situation_.standings) {
       if (!standing.problem.empty()) {

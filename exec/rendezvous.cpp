@@ -4,7 +4,9 @@
 #include "core/error.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <fmt/format.h>
+#include <limits>
 
 namespace runflat::exec {
 namespace {
@@ -29,6 +31,8 @@ std::string death_key(const Member& member) {
   return fmt::format("dead/{}/{}", member.process, member.life);
 }
 
+constexpr const char* kEventsKey = "events";
+
 std::optional<Agreement> find_agreement(Store& store, std::int64_t generation, Deadline deadline) {
   const std::string key = agreement_key(generation);
   const std::optional<std::string> text = store.wait(key, deadline);
@@ -46,8 +50,28 @@ std::optional<Agreement> last_agreement(Store& store) {
   return last ? find_agreement(store, std::stoll(*last), Clock::now()) : std::nullopt;
 }
 
-void mark_dead(Store& store, const Member& member) {
-  store.set(death_key(member), "");
+void mark_dead(Store& store, const Member& member, const std::string& cause) {
+  const auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(
+      std::chrono::system_clock::now().time_since_epoch());
+  const Value death = Value::Object{{"cause", cause}, {"unix_ns", now.count()}};
+  static_cast<void>(
+      store.compare_set(death_key(member), std::nullopt, to_json_text(death, -1)));
+  store.add(kEventsKey, 1);
+}
+
+std::optional<Death> find_death(Store& store, const Member& member) {
+  const std::string key = death_key(member);
+  const std::optional<std::string> text = store.get(key);
+  if (!text) {
+    return std::nullopt;
+  }
+  const Value value = parse_json(*text, key);
+  ObjectReader members = Reader(value, key).object();
+  const std::chrono::nanoseconds when(
+      members.at("unix_ns").integer(0, std::numeric_limits<std::int64_t>::max()));
+  return Death{.cause = members.at("cause").text(),
+               .when = std::chrono::system_clock::time_point(
+                   std::chrono::duration_cast<std::chrono::system_clock::duration>(when))};
 }
 
 bool is_dead(Store& store, const Member& member) {
@@ -91,6 +115,10 @@ void Rendezvous::note_last(std::int64_t generation) {
   }
 }
 
+std::string Rendezvous::num_events() {
+  return store_.get(kEventsKey).value_or("0");
+}
+
 bool Rendezvous::has_newcomers(std::int64_t generation) {
   return !store_.list(arrivals_key(generation)).empty();
 }
@@ -123,6 +151,7 @@ Agreement Rendezvous::meet(std::int64_t generation,
   if (!is_newcomer) {
     store_.set(call_key(generation), "");
   }
+  store_.add(kEventsKey, 1);
   std::optional<Deadline> deadline;
   while (true) {
     if (auto agreed = find_agreement(store_, generation, deadline_in(kPoll))) {

@@ -43,6 +43,8 @@ class Rendezvous {
 
   /// Whether somebody waits for this meeting to be held.
   [[nodiscard]] bool has_newcomers(std::int64_t generation);
+  /// Counts what may concern a worker that trains: deaths, and arrivals at meetings.
+  [[nodiscard]] std::string num_events();
   /// Whether it is being held; waits for that until the deadline.
   [[nodiscard]] bool is_called(std::int64_t generation, Deadline deadline);
   [[nodiscard]] bool has_lost(const std::vector<Member>& members);
@@ -62,8 +64,14 @@ class Rendezvous {
 /// The last agreement that anybody has noted.
 [[nodiscard]] std::optional<Agreement> last_agreement(Store& store);
 
-/// Says that a life of a process is over; whoever watches it calls this.
-void mark_dead(Store& store, const Member& member);
+/// How a life of a process ended.
+struct Death {
+  std::string cause;  ///< in words
+  std::chrono::system_clock::time_point when{};
+};
+/// Says that a life of a process is over; whoever watches it calls this. The first to do so counts.
+void mark_dead(Store& store, const Member& member, const std::string& cause);
 [[nodiscard]] bool is_dead(Store& store, const Member& member);
+[[nodiscard]] std::optional<Death> find_death(Store& store, const Member& member);
 
 }  // namespace runflat::exec

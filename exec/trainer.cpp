@@ -327,17 +327,17 @@ void Trainer::run_schedule() {
   }
 }
 
-void Trainer::decide(bool asks_to_stop, StepResult& result) {
+void Trainer::decide(const StepWishes& wishes, StepResult& result) {
   at(StepMoment::decision);
-  const auto sums = optimizer_->sum_up(
-      {.loss = local_loss(), .tokens = local_tokens(), .num_asking = asks_to_stop ? 1.0 : 0.0});
+  const auto sums =
+      optimizer_->sum_up({.loss = local_loss(), .tokens = local_tokens(), .wishes = wishes});
   if (!sums) {
     return;
   }
   StepDecision decision = sums->decision;
   decision.step = progress_.steps + 1;
   result.sums = optimizer_->prepare(decision);
-  result.asks_to_stop = sums->num_asking > 0.0;
+  result.wishes = sums->wishes;
   result.is_finite = std::isfinite(result.sums.grad_norm) && std::isfinite(result.sums.loss);
   if (result.is_finite) {
     decision_ = decision;
@@ -398,7 +398,7 @@ SyncStatus Trainer::distribute_params() {
   return status;
 }
 
-StepResult Trainer::step(const SampleSource& data, bool asks_to_stop) {
+StepResult Trainer::step(const SampleSource& data, const StepWishes& wishes) {
   recorder_.begin_step();
   load(data, progress_.consumed_samples);
   for (const auto& state : states_) {
@@ -413,7 +413,7 @@ StepResult Trainer::step(const SampleSource& data, bool asks_to_stop) {
     finish_gradients();
   }
   if (groups_.status() == SyncStatus::done) {
-    decide(asks_to_stop, result);
+    decide(wishes, result);
   }
   if (phase_ == StepPhase::decided) {
     update(decision_, true);

@@ -35,7 +35,7 @@ struct StepResult {
   SyncStatus status = SyncStatus::done;
   std::optional<JobGroup> lost;  ///< the group that failed first, as far as this rank knows
   bool is_finite = true;         ///< false: the step was refused, and nothing has changed
-  bool asks_to_stop = false;     ///< some rank wants to do something else before the next step
+  StepWishes wishes;             ///< of any rank
   StepSums sums;
   double lr = 0.0;
 };
@@ -70,8 +70,8 @@ class Trainer {
   [[nodiscard]] JobGroups& groups() { return groups_; }
   [[nodiscard]] std::vector<std::unique_ptr<StageState>>& stages() { return states_; }
 
-  /// `asks_to_stop`: this rank wants all ranks to stop after the step.
-  [[nodiscard]] StepResult step(const SampleSource& data, bool asks_to_stop = false);
+  /// `wishes`: what this rank wants after it.
+  [[nodiscard]] StepResult step(const SampleSource& data, const StepWishes& wishes = {});
 
   /// The loss on the global batch that begins with `first_sample`; changes neither weights nor
   /// progress.
@@ -121,7 +121,7 @@ class Trainer {
   void exchange(std::span<const ScheduleOp> group);
   void run_schedule();
   void finish_gradients();
-  void decide(bool asks_to_stop, StepResult& result);
+  void decide(const StepWishes& wishes, StepResult& result);
   void update(const StepDecision& decision, bool distributes);
   void finish_distribution();
   void at(StepMoment moment, std::int64_t index = 0) const;

@@ -1,11 +1,15 @@
 #pragma once
 
 #include "exec/communicator.hpp"
+#include "exec/store.hpp"
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace runflat::exec {
@@ -18,7 +22,16 @@ struct GroupSpec {
   std::vector<std::int64_t> members;
   /// How long an operation may take from its turn in the queue.
   std::chrono::milliseconds timeout{600'000};
+  /// Whether to give up, for whoever waits for members to come; may be empty.
+  std::function<bool()> is_interrupted{};
 };
+
+/// The value of a key that a member of the group sets; nothing where it is not there before the
+/// deadline, or the group is given up.
+[[nodiscard]] std::optional<std::string> wait_for(Store& store,
+                                                  std::string_view key,
+                                                  const GroupSpec& group,
+                                                  Deadline deadline);
 
 /// Makes communicators between the processes of a job.
 class Transport {
@@ -32,7 +45,7 @@ class Transport {
   [[nodiscard]] virtual std::int64_t process() const = 0;
 
   /// All members call it, this process being one; groups that share processes are made in the same
-  /// order everywhere. Null when not all members came before the deadline.
+  /// order everywhere. Null when not all members came before the deadline, or it was interrupted.
   [[nodiscard]] virtual std::unique_ptr<Communicator> make_group(const GroupSpec& group,
                                                                  Deadline deadline) = 0;
 };

@@ -10,6 +10,27 @@ namespace runflat::exec {
 namespace {
 
 constexpr std::chrono::milliseconds kStandBy{50};
+constexpr std::chrono::milliseconds kAlarmPeriod{5};
+constexpr std::int64_t kStateValues = 3;  // of an element: master and two moments
+
+/// A transport whose groups are given up once the alarm is raised.
+class AlarmedTransport : public Transport {
+ public:
+  AlarmedTransport(Transport& transport, const Alarm& alarm)
+      : transport_(transport), alarm_(alarm) {}
+
+  [[nodiscard]] std::int64_t process() const override { return transport_.process(); }
+  [[nodiscard]] std::unique_ptr<Communicator> make_group(const GroupSpec& group,
+                                                         Deadline deadline) override {
+    GroupSpec watched = group;
+    watched.is_interrupted = [this] { return alarm_.is_raised(); };
+    return transport_.make_group(watched, deadline);
+  }
+
+ private:
+  Transport& transport_;
+  const Alarm& alarm_;
+};
 
 std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
   std::vector<std::int64_t> processes;
@@ -28,7 +49,9 @@ Worker::Worker(Device& device,
                const WorkerConfig& config,
                WorkerHooks hooks)
     : device_(device),
-      transport_(transport),
+      store_(store),
+      alarm_(kAlarmPeriod),
+      transport_(std::make_unique<AlarmedTransport>(transport, alarm_)),
       data_(data),
       config_(config),
       hooks_(std::move(hooks)),
@@ -49,6 +72,45 @@ Worker::Worker(Device& device,
 
 void Worker::notice() {
   noticed_ = Clock::now();
+  if (alarm_.is_raised()) {
+    first_sign_ = std::min(first_sign_.value_or(noticed_), alarm_.raised_at());
+  }
+  alarm_.clear();
+}
+
+/// Deaths and meetings that this worker's communicators do not tell of, and newcomers.
+void Worker::watch_others() {
+  sees_newcomers_ = false;
+  alarm_.set([this, next = next_meeting_, members = expected_, known = std::string()]() mutable {
+    std::string events = rendezvous_.num_events();
+    if (events == std::exchange(known, std::move(events))) {
+      return false;
+    }
+    sees_newcomers_ = rendezvous_.has_newcomers(next);
+    return rendezvous_.is_called(next, Clock::now()) || rendezvous_.has_lost(members);
+  });
+}
+
+/// When and how the first of those that are no longer here ended.
+void Worker::explain_loss(const Agreement& agreement, RecoveryRecord& record) {
+  record.quiesced =
+      first_sign_ ? std::chrono::duration<double>(noticed_ - *first_sign_).count() : 0.0;
+  if (agreement.base_generation < 0) {
+    return;
+  }
+  std::optional<Death> first;
+  for (const Member& member : rendezvous_.agreement(agreement.base_generation).members) {
+    const auto death = agreement.has_member(member) ? std::nullopt : find_death(store_, member);
+    if (death && (!first || death->when < first->when)) {
+      first = death;
+    }
+  }
+  if (first) {
+    const double ago =
+        std::chrono::duration<double>(std::chrono::system_clock::now() - first->when).count();
+    record.cause = first->cause;
+    record.detected = ago - seconds_since_notice() - record.quiesced;
+  }
 }
 
 double Worker::seconds_since_notice() const {
@@ -84,6 +146,8 @@ WorkerEnd Worker::run() {
                           .members = processes_of(agreement.members),
                           .noticed = noticed_,
                           .agreed = seconds_since_notice()};
+    explain_loss(agreement, record);
+    watch_others();
     at(RecoveryMoment::agreed);
     adopt(agreement, record);
     if (is_end) {
@@ -94,8 +158,11 @@ WorkerEnd Worker::run() {
       recoveries_.push_back(std::move(record));
       rendezvous_.begin();
       at(RecoveryMoment::carried_out);
+      first_sign_.reset();
       current_.trainer ? train() : stand_by();
       notice();
+    } else {
+      alarm_.clear();
     }
   }
 }
@@ -107,6 +174,7 @@ Standing Worker::standing() const {
   standing.next_generation = pending_.generation;
   standing.seconds = seconds_since_notice();
   standing.problem = problem_;
+  standing.is_over = is_over_;
   if (current_.trainer) {
     standing.progress = current_.trainer->progress();
     standing.decision = current_.trainer->decision();
@@ -164,19 +232,20 @@ void Worker::adopt(const Agreement& agreement, RecoveryRecord& record) {
 
 std::unique_ptr<Trainer> Worker::make_trainer(const Agreement& agreement) {
   const Plan& plan = *agreement.plan;
-  if (!plan.layout.rank_of(GpuId(transport_.process()))) {
+  if (!plan.layout.rank_of(GpuId(transport_->process()))) {
     return nullptr;
   }
   const FirstWeights weights =
       agreement.rung == Rung::in_place ? FirstWeights::to_come : FirstWeights::drawn;
   return std::make_unique<Trainer>(
-      device_, transport_, plan, config_.trainer, agreement.generation, weights);
+      device_, *transport_, plan, config_.trainer, agreement.generation, weights);
 }
 
 SyncStatus Worker::bring_state(const Agreement& agreement,
                                Communicator* group,
                                const std::vector<std::int64_t>& members,
-                               Trainer* next) {
+                               Trainer* next,
+                               RecoveryRecord& record) {
   const Agreement base = rendezvous_.agreement(agreement.base_generation);
   std::vector<GpuId> holders;
   for (const std::int64_t process : agreement.holders) {
@@ -184,10 +253,16 @@ SyncStatus Worker::bring_state(const Agreement& agreement,
   }
   const auto transfers = state_transfers(*base.plan, *agreement.plan, config_.trainer, holders);
   require(transfers.has_value(), "an agreement to go on in place is possible");
+  for (const StateTransfer& transfer : *transfers) {
+    if (transfer.from != transfer.to) {
+      record.bytes_moved += transfer.num * kStateValues *
+                            kernels::size_of(kernels::accumulate_type(config_.trainer.type));
+    }
+  }
   const SyncStatus status = move_state(device_,
                                        group,
                                        members,
-                                       transport_.process(),
+                                       transport_->process(),
                                        *transfers,
                                        current_.trainer ? &current_.trainer->stages() : nullptr,
                                        next != nullptr ? &next->stages() : nullptr);
@@ -204,21 +279,28 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
                        .timeout = config_.trainer.timeout};
   Tenure next{.generation = agreement.generation, .trainer = nullptr};
   std::unique_ptr<Communicator> group;  // ends before the memory that it moves
+  std::optional<Alarm::Guard> group_guard;
+  std::optional<Alarm::Guard> trainer_guard;
   if (members.size() > 1) {
-    group = transport_.make_group(spec, deadline_in(spec.timeout));
+    group = transport_->make_group(spec, deadline_in(spec.timeout));
     if (!group) {
       return false;
     }
+    group_guard.emplace(alarm_, [&group] { group->abort(); });
   }
   try {
     next.trainer = make_trainer(agreement);
   } catch (const PeerLost&) {
     return false;
   }
+  if (next.trainer) {
+    trainer_guard.emplace(alarm_, [trainer = next.trainer.get()] { trainer->groups().abort(); });
+  }
   record.connected = seconds_since_notice();
   at(RecoveryMoment::connected);
   if (agreement.rung == Rung::in_place) {
-    if (bring_state(agreement, group.get(), members, next.trainer.get()) != SyncStatus::done) {
+    if (bring_state(agreement, group.get(), members, next.trainer.get(), record) !=
+        SyncStatus::done) {
       return false;
     }
     record.moved = seconds_since_notice();
@@ -244,48 +326,59 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
 
 void Worker::train() {
   Trainer& trainer = *current_.trainer;
+  const Alarm::Guard guard(alarm_, [&trainer] { trainer.groups().abort(); });
   try {
     if (hooks_.on_trainer) {
-      hooks_.on_trainer(trainer, current_.generation);
+      hooks_.on_trainer(trainer, recoveries_.back());
     }
-    take_steps(trainer);
+    const bool is_stopped = take_steps(trainer);
+    if (is_stopped || trainer.progress().steps >= config_.num_steps) {
+      if (hooks_.on_end) {
+        hooks_.on_end(trainer);
+      }
+      is_over_ = true;
+    }
   } catch (const PeerLost&) {
+    first_sign_ = Clock::now();
     trainer.groups().abort();  // what was lost is for the meeting to find out
+  } catch (const JobFailed& failure) {
+    problem_ = failure.what();
+    trainer.groups().abort();
   }
 }
 
-void Worker::take_steps(Trainer& trainer) {
+/// Until it has to meet the others; returns whether the job ends because some worker was asked to.
+bool Worker::take_steps(Trainer& trainer) {
   num_refusals_ = 0;
-  bool asks_to_stop = false;
   while (trainer.progress().steps < config_.num_steps) {
-    const bool sees_newcomers =
-        trainer.rank().value() == 0 && rendezvous_.has_newcomers(next_meeting_);
-    const StepResult result = trainer.step(data_, sees_newcomers);
+    const StepWishes wishes{.meets = sees_newcomers_,
+                            .stops = hooks_.should_stop && hooks_.should_stop()};
+    const StepResult result = trainer.step(data_, wishes);
     if (trainer.decision().step == trainer.progress().steps && result.is_finite &&
         trainer.phase() >= StepPhase::updated) {
       losses_[trainer.progress().steps] = result.sums.loss;
     }
     if (result.status != SyncStatus::done) {
-      return;
+      throw PeerLost("in a step");
     }
-    asks_to_stop = result.asks_to_stop;
     if (result.is_finite) {
       num_refusals_ = 0;
       if (hooks_.on_step) {
         hooks_.on_step(trainer, result);
       }
     } else if (++num_refusals_ == config_.most_refusals) {
-      problem_ = fmt::format("the sums of step {} are not finite, {} times in a row",
+      throw JobFailed(fmt::format("step {}: the sums are not finite, {} times in a row; the weights are those of step {}",
                              trainer.progress().steps + 1,
-                             num_refusals_);
-      return;
+                             num_refusals_, trainer.progress().steps));
     } else if (trainer.distribute_params() != SyncStatus::done) {
-      return;  // parameters are made anew before the step is redone, in case they were damaged
+      // Parameters are made anew before the step is redone, in case they were damaged.
+      throw PeerLost("in the distribution of parameters");
     }
-    if (asks_to_stop) {
-      return;
+    if (result.wishes.stops || result.wishes.meets) {
+      return result.wishes.stops;
     }
   }
+  return false;
 }
 
 void Worker::stand_by() {

@@ -2,6 +2,7 @@
 
 #include "core/plan.hpp"
 #include "core/replan.hpp"
+#include "exec/alarm.hpp"
 #include "exec/device.hpp"
 #include "exec/recovery.hpp"
 #include "exec/rendezvous.hpp"
@@ -11,12 +12,14 @@
 #include "exec/trainer.hpp"
 #include "exec/transport.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -41,24 +44,42 @@ struct RecoveryRecord {
   std::int64_t generation = 0;
   Rung rung = Rung::in_place;
   std::string reason;
+  std::string cause{};       ///< how the first that was lost had ended, where somebody knows
   std::int64_t at_step = 0;  ///< steps that were taken
   std::vector<std::int64_t> members;
+  /// From the end of the first that was lost to its first sign here; negative where communication
+  /// failed before whoever watches the lost one knew.
+  std::optional<double> detected{};
+  double quiesced = 0.0;        ///< from the first sign until all communication had ended
   Clock::time_point noticed{};  ///< that it had to meet the others
   double agreed = 0.0;          ///< all had met
   double connected = 0.0;       ///< communicators and memory were there
   double moved = 0.0;           ///< the state was
   double carried_out = 0.0;     ///< and parameters, on all workers
+  std::int64_t bytes_moved = 0;  ///< to all workers from others
   bool was_completed = false;   ///< this worker took the update of a torn step
 };
 
+/// A hook throws it to end the job, on all workers, for a reason.
+class JobFailed : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// What the program around a worker does at points of its life. Those that are given a trainer may
+/// throw PeerLost, and JobFailed.
 struct WorkerHooks {
   Replanner replan;
+  /// Whether this worker was asked to end the job.
+  std::function<bool()> should_stop;
   /// Brings the last checkpoint into a trainer; nullptr: the job can only begin again.
   std::function<void(Trainer& trainer)> restore;
-  /// A trainer is about to take its first step. It and on_step may throw PeerLost.
-  std::function<void(Trainer& trainer, std::int64_t generation)> on_trainer;
+  /// A trainer is about to take its first step.
+  std::function<void(Trainer& trainer, const RecoveryRecord& record)> on_trainer;
   /// A step is taken; not called for those that a transition completed.
   std::function<void(Trainer& trainer, const StepResult& result)> on_step;
+  /// All steps are taken, or some worker was asked to end the job.
+  std::function<void(Trainer& trainer)> on_end;
   std::function<void(RecoveryMoment moment)> at;
 };
 
@@ -109,16 +130,21 @@ class Worker {
   [[nodiscard]] SyncStatus bring_state(const Agreement& agreement,
                                        Communicator* group,
                                        const std::vector<std::int64_t>& members,
-                                       Trainer* next);
+                                       Trainer* next,
+                                       RecoveryRecord& record);
   void train();
-  void take_steps(Trainer& trainer);
+  [[nodiscard]] bool take_steps(Trainer& trainer);
   void stand_by();
   void notice();
   [[nodiscard]] double seconds_since_notice() const;
+  void explain_loss(const Agreement& agreement, RecoveryRecord& record);
+  void watch_others();
   void at(RecoveryMoment moment) const;
 
   Device& device_;
-  Transport& transport_;
+  Store& store_;
+  Alarm alarm_;
+  std::unique_ptr<Transport> transport_;  // gives up when the alarm is raised
   const SampleSource& data_;
   WorkerConfig config_;
   WorkerHooks hooks_;
@@ -129,9 +155,12 @@ class Worker {
   bool has_ended_ = false;  // the job, before this worker came
   Tenure current_;
   Tenure pending_;  // carried out, but maybe not by all
+  std::atomic<bool> sees_newcomers_ = false;
+  bool is_over_ = false;
   std::int64_t num_refusals_ = 0;
   std::string problem_;
   std::string reason_;
+  std::optional<Clock::time_point> first_sign_;  // of a loss
   Clock::time_point noticed_;
   std::map<std::int64_t, double> losses_;
   std::vector<RecoveryRecord> recoveries_;

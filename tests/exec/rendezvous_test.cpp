@@ -74,7 +74,7 @@ TEST_CASE("all who meet get the same agreement", "[exec][rendezvous]") {
 
 TEST_CASE("nobody waits for the dead, and for the others only so long", "[exec][rendezvous]") {
   MemoryStore store;
-  mark_dead(store, {3, 1});
+  mark_dead(store, {3, 1}, "a test");
   const auto begin = Clock::now();
   const auto without_dead = meet(store, 4, {3});
   CHECK(without_dead[0].members == first_lives(3));
