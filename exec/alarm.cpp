@@ -78,4 +78,11 @@ Alarm::Guard::~Guard() {
   alarm_.guarded_.erase(number_);
 }
 
+std::unique_ptr<Communicator> AlarmedTransport::make_group(const GroupSpec& group,
+                                                           Deadline deadline) {
+  GroupSpec watched = group;
+  watched.is_interrupted = [this] { return alarm_.is_raised(); };
+  return transport_.make_group(watched, deadline);
+}
+
 }  // namespace runflat::exec

@@ -1,12 +1,15 @@
 #pragma once
 
 #include "exec/communicator.hpp"
+#include "exec/transport.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -59,6 +62,21 @@ class Alarm {
   std::atomic<bool> is_raised_ = false;
   Clock::time_point raised_at_;
   std::thread thread_;
+};
+
+/// A transport whose groups are given up once the alarm is raised.
+class AlarmedTransport : public Transport {
+ public:
+  AlarmedTransport(Transport& transport, const Alarm& alarm)
+      : transport_(transport), alarm_(alarm) {}
+
+  [[nodiscard]] std::int64_t process() const override { return transport_.process(); }
+  [[nodiscard]] std::unique_ptr<Communicator> make_group(const GroupSpec& group,
+                                                         Deadline deadline) override;
+
+ private:
+  Transport& transport_;
+  const Alarm& alarm_;
 };
 
 }  // namespace runflat::exec

@@ -1,14 +1,13 @@
 // Drills a training job on the host: its ranks are threads, faults strike them, and a table says
 // what became of each. `runflat drill` starts it; exit status as there.
 
-#include "core/document.hpp"
 #include "core/error.hpp"
 #include "exec/command_line.hpp"
 #include "exec/drill.hpp"
 #include "exec/drill_table.hpp"
 #include "exec/exit_status.hpp"
 #include "exec/train_config.hpp"
-#include "exec/train_job.hpp"
+#include "exec/train_arguments.hpp"
 
 #include <charconv>
 #include <filesystem>
@@ -42,17 +41,6 @@ std::int64_t count_of(const std::string& option, const std::string& text) {
     throw ParseError(option, "", "expected a count, found " + text);
   }
   return number;
-}
-
-/// A file of faults, or one fault.
-void add_faults(const std::string& text, std::vector<Fault>& faults) {
-  if (!text.ends_with(".toml") && !text.ends_with(".json")) {
-    faults.push_back(parse_fault(text));
-    return;
-  }
-  const Value document = read_document(text);
-  const std::vector<Fault> more = read_faults(Reader(document, text));
-  faults.insert(faults.end(), more.begin(), more.end());
 }
 
 Arguments parse(std::span<char*> words) {

@@ -1,6 +1,7 @@
 #include "exec/exit_status.hpp"
 
 #include "core/error.hpp"
+#include "exec/job_worker.hpp"
 #include "exec/make_device.hpp"
 #include "exec/store.hpp"
 
@@ -34,7 +35,11 @@ int exit_status_of(const std::function<void()>& run) {
   } catch (const InfeasibleError& error) {
     return fail(3, error.what());
   } catch (const PeerLost& error) {
-    return fail(4, error.what());
+    return fail(kPeerLost, error.what());
+  } catch (const Fenced& error) {
+    return fail(kFenced, error.what());
+  } catch (const ProgramEnd& error) {
+    return fail(error.status(), error.what());
   } catch (const std::exception& error) {
     return fail(1, error.what());
   }

@@ -25,13 +25,14 @@ class FaultInjector {
 
   /// Follows the steps of a trainer.
   void watch(Trainer& trainer);
+  /// The same, for whoever watches it already.
+  void at_step(Trainer& trainer, StepMoment moment, std::int64_t index);
   /// Follows the transitions of a worker.
   void at(RecoveryMoment moment);
   /// Follows the communication of a transport.
   [[nodiscard]] OperationWatcher operation_watcher();
 
  private:
-  void at_step(Trainer& trainer, StepMoment moment, std::int64_t index);
   void at_operation();
   void strike(std::size_t fault, Trainer* trainer);
 

@@ -38,13 +38,16 @@ JobStart find_start(const CheckpointConfig& config) {
 JobSaver::JobSaver(Transport& transport,
                    const CheckpointConfig& config,
                    const Trainer& trainer,
+                   std::int64_t generation,
                    std::function<void(std::int64_t step)> on_saved)
     : interval_(config.save_interval),
       on_saved_(std::move(on_saved)),
       last_(trainer.progress().steps),
       checkpointer_(transport,
                     trainer.plan().layout,
-                    {.folder = writable_folder(*config.save), .keep_last = config.keep}) {}
+                    {.folder = writable_folder(*config.save),
+                     .keep_last = config.keep,
+                     .generation = generation}) {}
 
 void JobSaver::after_step(Device& device, Trainer& trainer) {
   if (checkpointer_.is_over() && !checkpointer_.has_failed()) {

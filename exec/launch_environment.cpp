@@ -13,20 +13,6 @@
 namespace runflat::exec {
 namespace {
 
-std::optional<std::int64_t> number(const Environment& environment, const char* name) {
-  const std::optional<std::string> text = environment(name);
-  if (!text) {
-    return std::nullopt;
-  }
-  std::int64_t value = 0;
-  const char* last = text->data() + text->size();
-  const auto [end, error] = std::from_chars(text->data(), last, value);
-  if (error != std::errc() || end != last || value < 0) {
-    throw ParseError(name, "", fmt::format("expected a number of at least 0, found '{}'", *text));
-  }
-  return value;
-}
-
 /// The names of one launcher's variables.
 struct Variables {
   const char* launcher;
@@ -53,9 +39,9 @@ bool is_this_host(const std::string& address) {
 
 bool is_one_host(const Variables& names, const Environment& environment, std::int64_t world_size) {
   if (std::string_view(names.launcher) == "Slurm") {
-    return number(environment, "SLURM_STEP_NUM_NODES") == 1;
+    return environment_number(environment, "SLURM_STEP_NUM_NODES") == 1;
   }
-  if (const auto local_size = number(environment, names.local_size)) {
+  if (const auto local_size = environment_number(environment, names.local_size)) {
     return *local_size == world_size;
   }
   return is_this_host(environment("MASTER_ADDR").value_or(""));
@@ -87,6 +73,20 @@ std::string job_of(const Environment& environment) {
 
 }  // namespace
 
+std::optional<std::int64_t> environment_number(const Environment& environment, const char* name) {
+  const std::optional<std::string> text = environment(name);
+  if (!text) {
+    return std::nullopt;
+  }
+  std::int64_t value = 0;
+  const char* last = text->data() + text->size();
+  const auto [end, error] = std::from_chars(text->data(), last, value);
+  if (error != std::errc() || end != last || value < 0) {
+    throw ParseError(name, "", fmt::format("expected a number of at least 0, found '{}'", *text));
+  }
+  return value;
+}
+
 std::optional<std::string> process_environment(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr && *value != '\0' ? std::optional<std::string>(value) : std::nullopt;
@@ -94,8 +94,8 @@ std::optional<std::string> process_environment(const char* name) {
 
 std::optional<LaunchPlace> read_launch_place(const Environment& environment) {
   for (const Variables& names : kLaunchers) {
-    const auto rank = number(environment, names.rank);
-    const auto world_size = number(environment, names.world_size);
+    const auto rank = environment_number(environment, names.rank);
+    const auto world_size = environment_number(environment, names.world_size);
     if (!rank || !world_size) {
       continue;
     }
@@ -111,7 +111,7 @@ std::optional<LaunchPlace> read_launch_place(const Environment& environment) {
     return LaunchPlace{.launcher = names.launcher,
                        .rank = *rank,
                        .world_size = *world_size,
-                       .local_rank = number(environment, names.local_rank).value_or(0),
+                       .local_rank = environment_number(environment, names.local_rank).value_or(0),
                        .is_one_host = is_one_host(names, environment, *world_size),
                        .job = job_of(environment)};
   }

@@ -13,6 +13,10 @@ using Environment = std::function<std::optional<std::string>(const char* name)>;
 
 [[nodiscard]] std::optional<std::string> process_environment(const char* name);
 
+/// A variable that is a number of at least 0, or nothing. ParseError for what is no number.
+[[nodiscard]] std::optional<std::int64_t> environment_number(const Environment& environment,
+                                                             const char* name);
+
 /// The place of this process in a job whose processes a launcher has started.
 struct LaunchPlace {
   std::string launcher;  ///< what a person calls it: torchrun, Slurm, Open MPI, MPI

@@ -78,10 +78,16 @@ bool is_dead(Store& store, const Member& member) {
   return store.get(death_key(member)).has_value();
 }
 
-Rendezvous::Rendezvous(Store& store, std::int64_t process, std::chrono::milliseconds patience)
-    : store_(store),
-      self_{.process = process, .life = store.add(fmt::format("life/{}", process), 1)},
-      patience_(patience) {}
+bool has_begun(Store& store) {
+  return store.get(kBegunKey).has_value();
+}
+
+std::int64_t begin_life(Store& store, std::int64_t process) {
+  return store.add(fmt::format("life/{}", process), 1);
+}
+
+Rendezvous::Rendezvous(Store& store, const Member& self, std::chrono::milliseconds patience)
+    : store_(store), self_(self), patience_(patience) {}
 
 Agreement Rendezvous::agreement(std::int64_t generation) {
   auto found = find_agreement(store_, generation, Clock::now());
@@ -128,7 +134,7 @@ bool Rendezvous::is_called(std::int64_t generation, Deadline deadline) {
 }
 
 bool Rendezvous::has_begun() {
-  return store_.get(kBegunKey).has_value();
+  return exec::has_begun(store_);
 }
 
 void Rendezvous::begin() {

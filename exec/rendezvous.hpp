@@ -23,9 +23,9 @@ namespace runflat::exec {
 class Rendezvous {
  public:
   /// `patience`: how long a meeting waits for those that are not known to be dead.
-  Rendezvous(Store& store, std::int64_t process, std::chrono::milliseconds patience);
+  Rendezvous(Store& store, const Member& self, std::chrono::milliseconds patience);
 
-  /// This life of the process.
+  /// This life of this process.
   [[nodiscard]] const Member& self() const { return self_; }
 
   [[nodiscard]] Agreement agreement(std::int64_t generation);
@@ -61,8 +61,14 @@ class Rendezvous {
   std::chrono::milliseconds patience_;
 };
 
+/// The number of a new life of a process, from 1.
+[[nodiscard]] std::int64_t begin_life(Store& store, std::int64_t process);
+
 /// The last agreement that anybody has noted.
 [[nodiscard]] std::optional<Agreement> last_agreement(Store& store);
+
+/// Whether anybody has ever trained.
+[[nodiscard]] bool has_begun(Store& store);
 
 /// How a life of a process ended.
 struct Death {

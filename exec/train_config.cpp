@@ -176,6 +176,28 @@ CheckpointConfig read_checkpoint(const Reader& in) {
   return checkpoint;
 }
 
+std::chrono::milliseconds seconds(const Reader& in) {
+  constexpr double kMost = 7.0 * 24.0 * 3600.0;
+  return std::chrono::ceil<std::chrono::milliseconds>(
+      std::chrono::duration<double>(in.number(0.0, kMost)));
+}
+
+RecoveryConfig read_recovery(const Reader& in) {
+  ObjectReader members = in.object();
+  RecoveryConfig recovery;
+  recovery.join_timeout = read_or(members, "join_timeout_s", recovery.join_timeout, seconds);
+  recovery.in_place_timeout =
+      read_or(members, "in_place_timeout_s", recovery.in_place_timeout, seconds);
+  recovery.hang_timeout = read_or(members, "hang_timeout_s", recovery.hang_timeout, seconds);
+  recovery.max_restarts =
+      read_or(members, "max_restarts", recovery.max_restarts, [](const Reader& item) {
+        return item.integer(0, 1'000'000);
+      });
+  recovery.restart_delay = read_or(members, "restart_delay_s", recovery.restart_delay, seconds);
+  members.finish();
+  return recovery;
+}
+
 }  // namespace
 
 TrainConfig read_train_config(const Reader& in) {
@@ -192,6 +214,7 @@ TrainConfig read_train_config(const Reader& in) {
   config.data = read_data(members.at("data"));
   config.log = read_or(members, "log", config.log, read_log);
   config.checkpoint = read_or(members, "checkpoint", config.checkpoint, read_checkpoint);
+  config.recovery = read_or(members, "recovery", config.recovery, read_recovery);
   config.store = read_or(members, "store", config.store, &Reader::text);
   members.finish();
   return config;

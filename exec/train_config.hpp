@@ -6,6 +6,7 @@
 #include "exec/trainer.hpp"
 #include "exec/training_data.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -30,6 +31,18 @@ struct CheckpointConfig {
   std::optional<std::filesystem::path> load;  ///< a checkpoint, or a folder with a latest one
 };
 
+/// `[recovery]`: what happens when workers are lost.
+struct RecoveryConfig {
+  /// How long a meeting waits for a worker that is not known to be dead.
+  std::chrono::milliseconds join_timeout{60'000};
+  /// How long attempts to go on in place may take before the last checkpoint is loaded.
+  std::chrono::milliseconds in_place_timeout{120'000};
+  /// How long a worker may make no progress of its own before its agent ends it.
+  std::chrono::milliseconds hang_timeout{60'000};
+  std::int64_t max_restarts = 3;                ///< of every process
+  std::chrono::milliseconds restart_delay{0};  ///< from the end of a process to its next start
+};
+
 /// A job for `runflat train`.
 struct TrainConfig {
   Plan plan;
@@ -40,12 +53,13 @@ struct TrainConfig {
   DataConfig data;
   LogConfig log;
   CheckpointConfig checkpoint;
+  RecoveryConfig recovery;
   Value document;     ///< what was read
   std::string store;  ///< URL of the Store where processes meet; empty: by the launcher
 };
 
 /// Tables `[model]`, `[layout]` and `[cluster]`, or `plan = "plan.json"`; `[training]`,
-/// `[optimizer]`, `[data]`, `[log]`, `[checkpoint]`, and `store`. ParseError for unknown keys and
+/// `[optimizer]`, `[data]`, `[log]`, `[checkpoint]`, `[recovery]`, and `store`. ParseError for unknown keys and
 /// for what contradicts itself.
 [[nodiscard]] TrainConfig read_train_config(const Reader& in);
 

@@ -21,23 +21,30 @@ std::string time_stamp(std::chrono::system_clock::time_point now) {
 }  // namespace
 
 Value to_value(const StepRecord& record) {
-  const std::optional<double> mfu = record.mfu();
+  const auto known = [](std::optional<double> number, double scale) {
+    return number ? Value(*number * scale) : Value();
+  };
+  const std::optional<double> seconds =
+      record.step_time ? std::optional(record.step_time->count()) : std::nullopt;
   return Value::Object{{"step", record.step},
                        {"loss", record.loss},
                        {"grad_norm", record.grad_norm},
                        {"tokens", static_cast<std::int64_t>(std::llround(record.tokens))},
                        {"lr", record.lr},
-                       {"step_time_ms", record.step_time.count() * 1e3},
-                       {"tflops_per_gpu", record.flops_rate() / 1e12},
-                       {"mfu", mfu ? Value(*mfu) : Value()}};
+                       {"step_time_ms", known(seconds, 1e3)},
+                       {"tflops_per_gpu", known(record.flops_rate(), 1e-12)},
+                       {"mfu", known(record.mfu(), 1.0)}};
 }
 
 void LogInterval::add(const StepRecord& record) {
   last_ = record;
   ++num_steps_;
   loss_sum_ += record.loss;
-  flops_sum_ += record.flops;
-  time_sum_ += record.step_time;
+  if (record.step_time) {
+    ++num_timed_;
+    flops_sum_ += record.flops;
+    time_sum_ += *record.step_time;
+  }
 }
 
 std::string LogInterval::take_line(std::chrono::system_clock::time_point now,
@@ -47,10 +54,11 @@ std::string LogInterval::take_line(std::chrono::system_clock::time_point now,
   std::string line =
       fmt::format(" [{}] iteration {:8}/{:8} |", time_stamp(now), last_.step, train_iters);
   line += fmt::format(" consumed samples: {:12} |", last_.consumed_samples);
-  line += fmt::format(" elapsed time per iteration (ms): {:.1f} |", time_sum_.count() * 1e3 / num);
+  line += fmt::format(" elapsed time per iteration (ms): {:.1f} |",
+                      time_sum_.count() * 1e3 / static_cast<double>(std::max<std::int64_t>(num_timed_, 1)));
   if (with_throughput) {
     line += fmt::format(" throughput per GPU (TFLOP/s/GPU): {:.1f} |",
-                        flops_sum_ / time_sum_.count() / 1e12);
+                        num_timed_ > 0 ? flops_sum_ / time_sum_.count() / 1e12 : 0.0);
   }
   line += fmt::format(" learning rate: {:.6E} |", last_.lr);
   line += fmt::format(" global batch size: {:5} |", last_.global_batch_size);

@@ -19,18 +19,21 @@ struct StepRecord {
   double grad_norm = 0.0;
   double tokens = 0.0;  ///< whose loss counted
   double lr = 0.0;      ///< after the step, as Megatron logs it: the next step's
-  Seconds step_time{};
+  std::optional<Seconds> step_time{};  ///< none: a transition completed the step
+  std::int64_t num_ranks = 1;
   double flops = 0.0;                ///< model FLOPs of one rank (ModelSpec::flops_per_sequence)
   std::optional<double> peak_flops;  ///< FLOP/s of one device
 
-  [[nodiscard]] double flops_rate() const { return flops / step_time.count(); }
+  [[nodiscard]] std::optional<double> flops_rate() const {
+    return step_time ? std::optional(flops / step_time->count()) : std::nullopt;
+  }
   [[nodiscard]] std::optional<double> mfu() const {
-    return peak_flops ? std::optional(flops_rate() / *peak_flops) : std::nullopt;
+    return peak_flops && step_time ? std::optional(*flops_rate() / *peak_flops) : std::nullopt;
   }
 };
 
 /// A line of the JSON log: step, loss, grad_norm, tokens, lr, step_time_ms, tflops_per_gpu, mfu
-/// (null where the device has no known peak).
+/// (null where the device has no known peak, or the step no time).
 [[nodiscard]] Value to_value(const StepRecord& record);
 
 /// The steps since the last line of the console.
@@ -48,6 +51,7 @@ class LogInterval {
  private:
   StepRecord last_;
   std::int64_t num_steps_ = 0;
+  std::int64_t num_timed_ = 0;
   double loss_sum_ = 0.0;
   double flops_sum_ = 0.0;
   Seconds time_sum_{};

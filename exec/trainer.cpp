@@ -399,6 +399,7 @@ SyncStatus Trainer::distribute_params() {
 }
 
 StepResult Trainer::step(const SampleSource& data, const StepWishes& wishes) {
+  const Clock::time_point begin = Clock::now();
   recorder_.begin_step();
   load(data, progress_.consumed_samples);
   for (const auto& state : states_) {
@@ -406,6 +407,7 @@ StepResult Trainer::step(const SampleSource& data, const StepWishes& wishes) {
   }
   phase_ = StepPhase::before_decision;
   StepResult result;
+  result.begin = begin;
   result.lr = config_.lr.at(progress_.consumed_samples);
   run_schedule();
   if (groups_.status() == SyncStatus::done) {
@@ -426,6 +428,7 @@ StepResult Trainer::step(const SampleSource& data, const StepWishes& wishes) {
   } else {
     at(StepMoment::end);
   }
+  result.time = Clock::now() - begin;
   return result;
 }
 

@@ -38,6 +38,8 @@ struct StepResult {
   StepWishes wishes;             ///< of any rank
   StepSums sums;
   double lr = 0.0;
+  Clock::time_point begin{};
+  Seconds time{};  ///< of the whole step, on this rank's clock
 };
 
 /// Where a trainer's first weights come from.

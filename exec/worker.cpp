@@ -13,24 +13,6 @@ constexpr std::chrono::milliseconds kStandBy{50};
 constexpr std::chrono::milliseconds kAlarmPeriod{5};
 constexpr std::int64_t kStateValues = 3;  // of an element: master and two moments
 
-/// A transport whose groups are given up once the alarm is raised.
-class AlarmedTransport : public Transport {
- public:
-  AlarmedTransport(Transport& transport, const Alarm& alarm)
-      : transport_(transport), alarm_(alarm) {}
-
-  [[nodiscard]] std::int64_t process() const override { return transport_.process(); }
-  [[nodiscard]] std::unique_ptr<Communicator> make_group(const GroupSpec& group,
-                                                         Deadline deadline) override {
-    GroupSpec watched = group;
-    watched.is_interrupted = [this] { return alarm_.is_raised(); };
-    return transport_.make_group(watched, deadline);
-  }
-
- private:
-  Transport& transport_;
-  const Alarm& alarm_;
-};
 
 std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
   std::vector<std::int64_t> processes;
@@ -42,6 +24,59 @@ std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
 
 }  // namespace
 
+double seconds_of(const RecoveryRecord& record) {
+  return std::max(0.0, record.detected.value_or(0.0)) + record.quiesced + record.carried_out;
+}
+
+Value to_value(const RecoveryRecord& record,
+               std::int64_t num_ranks,
+               std::optional<Seconds> redo) {
+  const auto ms = [](double seconds) { return Value(seconds * 1e3); };
+  const bool is_moved = record.rung == Rung::in_place;
+  const double ready = is_moved ? record.moved : record.connected;
+  return Value::Object{
+      {"generation", record.generation},
+      {"rung", std::string(name_of(record.rung))},
+      {"reason", record.reason},
+      {"cause", record.cause.empty() ? Value() : Value(record.cause)},
+      {"step", record.at_step},
+      {"members", Value::Array(record.members.begin(), record.members.end())},
+      {"num_ranks", num_ranks},
+      {"spans_ms",
+       Value::Object{{"detect", record.detected ? ms(std::max(0.0, *record.detected)) : Value()},
+                     {"quiesce", ms(record.quiesced)},
+                     {"agree", ms(record.agreed)},
+                     {"communicators", ms(record.connected - record.agreed)},
+                     {"move", is_moved ? ms(record.moved - record.connected) : Value()},
+                     {"warm_up", ms(record.carried_out - ready)},
+                     {"redo", redo ? ms(redo->count()) : Value()}}},
+      {"total_ms", ms(seconds_of(record))},
+      {"bytes_moved", record.bytes_moved}};
+}
+
+void add_spans(const RecoveryRecord& record, Rank rank, Seconds noticed, Timeline& timeline) {
+  const auto add = [&](const char* name, double begin, double end, std::int64_t bytes = 0) {
+    timeline.add({.rank = rank,
+                  .stream = Stream::host,
+                  .name = name,
+                  .begin = noticed + Seconds(begin),
+                  .end = noticed + Seconds(std::max(begin, end)),
+                  .bytes = Bytes(static_cast<double>(bytes))});
+  };
+  const double sign = -record.quiesced;
+  if (record.detected && *record.detected > 0.0) {
+    add("detect", sign - *record.detected, sign);
+  }
+  add("quiesce", sign, 0.0);
+  add("agree", 0.0, record.agreed);
+  add("communicators", record.agreed, record.connected);
+  const bool is_moved = record.rung == Rung::in_place;
+  if (is_moved) {
+    add("move", record.connected, record.moved, record.bytes_moved);
+  }
+  add("warm_up", is_moved ? record.moved : record.connected, record.carried_out);
+}
+
 Worker::Worker(Device& device,
                Transport& transport,
                Store& store,
@@ -51,11 +86,14 @@ Worker::Worker(Device& device,
     : device_(device),
       store_(store),
       alarm_(kAlarmPeriod),
-      transport_(std::make_unique<AlarmedTransport>(transport, alarm_)),
+      transport_(transport, alarm_),
       data_(data),
       config_(config),
       hooks_(std::move(hooks)),
-      rendezvous_(store, transport.process(), config.patience) {
+      rendezvous_(store,
+                  {.process = transport.process(),
+                   .life = config.life > 0 ? config.life : begin_life(store, transport.process())},
+                  config.patience) {
   if (const auto last = last_agreement(store)) {
     is_newcomer_ = true;
     has_ended_ = last->rung == Rung::finish || last->rung == Rung::stop;
@@ -145,7 +183,8 @@ WorkerEnd Worker::run() {
                           .at_step = agreement.progress.steps,
                           .members = processes_of(agreement.members),
                           .noticed = noticed_,
-                          .agreed = seconds_since_notice()};
+                          .agreed = seconds_since_notice(),
+                          .decision = agreement.decision};
     explain_loss(agreement, record);
     watch_others();
     at(RecoveryMoment::agreed);
@@ -232,13 +271,13 @@ void Worker::adopt(const Agreement& agreement, RecoveryRecord& record) {
 
 std::unique_ptr<Trainer> Worker::make_trainer(const Agreement& agreement) {
   const Plan& plan = *agreement.plan;
-  if (!plan.layout.rank_of(GpuId(transport_->process()))) {
+  if (!plan.layout.rank_of(GpuId(transport_.process()))) {
     return nullptr;
   }
   const FirstWeights weights =
       agreement.rung == Rung::in_place ? FirstWeights::to_come : FirstWeights::drawn;
   return std::make_unique<Trainer>(
-      device_, *transport_, plan, config_.trainer, agreement.generation, weights);
+      device_, transport_, plan, config_.trainer, agreement.generation, weights);
 }
 
 SyncStatus Worker::bring_state(const Agreement& agreement,
@@ -262,7 +301,7 @@ SyncStatus Worker::bring_state(const Agreement& agreement,
   const SyncStatus status = move_state(device_,
                                        group,
                                        members,
-                                       transport_->process(),
+                                       transport_.process(),
                                        *transfers,
                                        current_.trainer ? &current_.trainer->stages() : nullptr,
                                        next != nullptr ? &next->stages() : nullptr);
@@ -282,7 +321,7 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
   std::optional<Alarm::Guard> group_guard;
   std::optional<Alarm::Guard> trainer_guard;
   if (members.size() > 1) {
-    group = transport_->make_group(spec, deadline_in(spec.timeout));
+    group = transport_.make_group(spec, deadline_in(spec.timeout));
     if (!group) {
       return false;
     }

@@ -1,6 +1,9 @@
 #pragma once
 
 #include "core/plan.hpp"
+#include "core/timeline.hpp"
+#include "core/units.hpp"
+#include "core/value.hpp"
 #include "core/replan.hpp"
 #include "exec/alarm.hpp"
 #include "exec/device.hpp"
@@ -33,6 +36,7 @@ struct WorkerConfig {
   RecoveryPolicy recovery{};
   /// How long a meeting waits for workers that are not known to be dead.
   std::chrono::milliseconds patience{60'000};
+  std::int64_t life = 0;           ///< of this process, begun by whoever started it; 0: the next
   std::int64_t most_refusals = 3;  ///< of one step, whose sums are not finite, before the job stops
 };
 
@@ -57,8 +61,19 @@ struct RecoveryRecord {
   double moved = 0.0;           ///< the state was
   double carried_out = 0.0;     ///< and parameters, on all workers
   std::int64_t bytes_moved = 0;  ///< to all workers from others
+  StepDecision decision{};       ///< of the last step that was taken, where somebody has it
   bool was_completed = false;   ///< this worker took the update of a torn step
 };
+
+/// From the end of what was lost, as far as it is known, until all were ready to train again.
+[[nodiscard]] double seconds_of(const RecoveryRecord& record);
+/// As the JSON log has it: spans in ms, null where one is not known.
+[[nodiscard]] Value to_value(const RecoveryRecord& record,
+                             std::int64_t num_ranks,
+                             std::optional<Seconds> redo);
+
+/// Adds its spans to a timeline on which it was noticed at `noticed`.
+void add_spans(const RecoveryRecord& record, Rank rank, Seconds noticed, Timeline& timeline);
 
 /// A hook throws it to end the job, on all workers, for a reason.
 class JobFailed : public std::runtime_error {
@@ -112,6 +127,11 @@ class Worker {
   [[nodiscard]] const std::vector<RecoveryRecord>& recoveries() const { return recoveries_; }
   /// Why the job ended.
   [[nodiscard]] const std::string& reason() const { return reason_; }
+  /// What this worker ended the job for, or would have; empty: nothing.
+  [[nodiscard]] const std::string& problem() const { return problem_; }
+  /// The agreement whose plan it trains under; -1: none yet.
+  [[nodiscard]] std::int64_t generation() const { return current_.generation; }
+  [[nodiscard]] const Alarm& alarm() const { return alarm_; }
   /// nullptr where this worker stands by.
   [[nodiscard]] Trainer* trainer() { return current_.trainer.get(); }
 
@@ -144,7 +164,7 @@ class Worker {
   Device& device_;
   Store& store_;
   Alarm alarm_;
-  std::unique_ptr<Transport> transport_;  // gives up when the alarm is raised
+  AlarmedTransport transport_;
   const SampleSource& data_;
   WorkerConfig config_;
   WorkerHooks hooks_;

@@ -19,13 +19,7 @@ def drill_command(
     overrides: options.Overrides = None,
     faults: Annotated[int, typer.Option(min=1, help="How many faults strike.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the random faults.")] = 1,
-    inject: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE|FAULT",
-            help="These faults in one run instead: a TOML file, or 'kill rank=3 step=20'. Repeats.",
-        ),
-    ] = None,
+    inject: options.Faults = None,
 ) -> None:
     """Train on the host while ranks die, hang and come back, and say what became of each fault.
 

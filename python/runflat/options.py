@@ -11,6 +11,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the file."),
 ]
+Faults = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--inject",
+        metavar="FILE|FAULT",
+        help="Faults on demand: a TOML file, or 'kill rank=3 step=20'. Repeats.",
+    ),
+]
 Policies = Annotated[str, typer.Option(help="Recovery policies to compare, as a,b; default: all.")]
 Trials = Annotated[
     int, typer.Option(min=1, max=100_000, help="Simulated runs per policy and point.")

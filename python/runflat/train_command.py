@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from runflat import options
-from runflat._core import ParseError, launcher, train_world_size
+from runflat._core import ParseError, launcher
 from runflat.programs import program
-from runflat.train_launch import run_ranks
 
 _PACKAGE = Path(str(resources.files("runflat")))
 
@@ -35,22 +34,26 @@ def train_command(
     timeline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a Chrome trace of the last step.")
     ] = None,
+    inject: options.Faults = None,
 ) -> None:
     """Train a model on any layout, nonuniform ones too.
 
-    Starts all ranks itself; under torchrun, srun or mpirun it is the rank that they say.
+    Starts all ranks itself; under torchrun, srun or mpirun those of the place that they say: one
+    rank, or a node's. A rank that dies leaves the others training, and comes back when it can.
     """
     path = config_file(config)
+    place = launcher()
+    if transport is None and backend == "cpu" and place is None:
+        transport = "loopback"
+    if transport == "loopback" and place is not None:
+        raise ParseError(f"--transport: loopback runs all ranks in one process; {place} starts more")
     arguments = [str(path), "--backend", backend]
     for option, value in (("--transport", transport), ("--log", log), ("--timeline", timeline)):
         arguments += [option, str(value)] if value is not None else []
-    for assignment in overrides or []:
-        arguments += ["--set", assignment]
-    executable = str(program("runflat-train"))
-    starts_processes = backend == "cuda" or transport in ("gloo", "nccl")
-    if starts_processes and launcher() is None:
-        world_size = train_world_size(path, overrides or [])
-        raise typer.Exit(run_ranks([executable, *arguments], world_size))
+    for option, values in (("--set", overrides), ("--inject", inject)):
+        for value in values or []:
+            arguments += [option, value]
+    executable = str(program("runflat-train" if transport == "loopback" else "runflat-agent"))
     os.execv(executable, [executable, *arguments])
 
 

@@ -48,7 +48,7 @@ std::vector<Agreement> meet(Store& store,
       continue;
     }
     threads.emplace_back([&, process] {
-      Rendezvous rendezvous(store, process, 200ms);
+      Rendezvous rendezvous(store, {process, begin_life(store, process)}, 200ms);
       agreed[static_cast<std::size_t>(process)] = rendezvous.meet(
           0, first_lives(num), standing_of(rendezvous), false, [](const auto& here) {
             return all_of(0, here);
@@ -85,7 +85,7 @@ TEST_CASE("nobody waits for the dead, and for the others only so long", "[exec][
   CHECK(without_late[1].members == std::vector<Member>{{1, 1}, {2, 1}, {3, 1}});
 
   // Who comes late finds what was agreed without it, and changes nothing.
-  Rendezvous late(other, 0, 200ms);
+  Rendezvous late(other, {0, begin_life(other, 0)}, 200ms);
   const Agreement found =
       late.meet(0, first_lives(4), standing_of(late), false, [](const auto& here) {
         return all_of(0, here);
@@ -97,7 +97,7 @@ TEST_CASE("nobody waits for the dead, and for the others only so long", "[exec][
 TEST_CASE("a process that comes back has another life", "[exec][rendezvous]") {
   MemoryStore store;
   static_cast<void>(meet(store, 2, {}));
-  const Rendezvous again(store, 1, 200ms);
+  const Rendezvous again(store, {1, begin_life(store, 1)}, 200ms);
   CHECK(again.self() == Member{1, 2});
   CHECK_FALSE(last_agreement(store)->has_member(again.self()));
 }

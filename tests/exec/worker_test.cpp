@@ -180,7 +180,8 @@ TEST_CASE("gradients that stay NaN stop the job and name the step", "[exec][work
   job.worker.most_refusals = 1;
   const JobOutcome run = run_loopback_job(job, data);
   CHECK(run.end == WorkerEnd::stopped);
-  CHECK(run.reason == "the sums of step 3 are not finite, 1 times in a row");
+  CHECK(run.reason ==
+        "step 3: the sums are not finite, 1 times in a row; the weights are those of step 2");
   CHECK(run.losses.size() == 2);
 }
 
