@@ -143,10 +143,13 @@ void Agent::note_end(Worker& worker) {
     worker.is_gone = true;
     return;
   }
-  if (worker.end->status > 0 && !has_begun_) {
+  const bool is_bad_input = worker.end->status == kBadInput || worker.end->status == kInfeasible;
+  if (worker.end->status > 0 && (!has_begun_ || (is_bad_input && worker.num_starts == 1))) {
     const Value failure =
         Value::Object{{"status", worker.end->status}, {"reason", worker.end->reason}};
     static_cast<void>(store_.compare_set(kFailedKey, std::nullopt, to_json_text(failure, -1)));
+    worker.is_gone = true;
+    return;
   }
   mark_dead(store_, {.process = process, .life = worker.place.life}, what);
   causes_.push_back(fmt::format("process {} {}", process, what));
@@ -185,18 +188,19 @@ void Agent::look_at_job() {
 }
 
 bool Agent::is_over() const {
-  const bool has_child = std::any_of(
-      workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.child != nullptr; });
+  const bool has_child = std::any_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
+    return worker.child != nullptr;
+  });
   if (is_interrupted_ || failed_) {
     return true;
   }
   if (has_child) {
     return false;
   }
-  const bool are_all_gone =
-      std::all_of(config_.all_processes.begin(),
-                  config_.all_processes.end(),
-                  [this](std::int64_t process) { return store_.get(gone_key(process)); });
+  const bool are_all_gone = std::all_of(
+      config_.all_processes.begin(), config_.all_processes.end(), [this](std::int64_t process) {
+        return store_.get(gone_key(process));
+      });
   return has_ended_ || are_all_gone;
 }
 
@@ -208,8 +212,7 @@ AgentEnd Agent::how_it_ended() const {
     return *failed_;
   }
   if (!has_ended_) {
-    return {.status = kPeerLost,
-            .reason = causes_.empty() ? "no worker is left" : causes_.back()};
+    return {.status = kPeerLost, .reason = causes_.empty() ? "no worker is left" : causes_.back()};
   }
   const std::optional<Agreement> last = last_agreement(store_);
   if (last->rung == Rung::finish) {

@@ -17,9 +17,9 @@ namespace runflat::exec {
 
 /// What an agent watches over.
 struct AgentConfig {
-  std::filesystem::path program;       ///< of a worker
-  std::vector<std::string> arguments;  ///< of every worker
-  std::vector<WorkerProcess> workers;  ///< without their lives
+  std::filesystem::path program;            ///< of a worker
+  std::vector<std::string> arguments;       ///< of every worker
+  std::vector<WorkerProcess> workers;       ///< without their lives
   std::vector<std::int64_t> all_processes;  ///< of the job
   RecoveryConfig recovery;
 };
@@ -41,8 +41,8 @@ struct AgentEnd {
 /// |                                        | then it is killed                             |
 /// | an agent or its host dies              | its workers die with it; the others' time-out |
 ///
-/// A worker that cannot start (bad input, nothing to train on) ends the job while it has not begun;
-/// later it counts as dead. One that has ended `max_restarts` times stays away.
+/// A worker that cannot start (bad input, no such GPU) ends the job, unless it comes back to one
+/// that has begun: then it counts as dead. One that has ended `max_restarts` times stays away.
 class Agent {
  public:
   Agent(AgentConfig config, Store& store);
@@ -76,9 +76,9 @@ class Agent {
   Store& store_;
   std::vector<Worker> workers_;
   bool has_begun_ = false;
-  bool has_ended_ = false;       // the last agreement is an end
-  bool is_interrupted_ = false;  // SIGINT
-  std::optional<AgentEnd> failed_;  // before it began
+  bool has_ended_ = false;           // the last agreement is an end
+  bool is_interrupted_ = false;      // SIGINT
+  std::optional<AgentEnd> failed_;   // before it began
   std::vector<std::string> causes_;  // of ends, in their order
 };
 

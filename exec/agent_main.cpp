@@ -37,6 +37,7 @@ void run(std::span<char*> words) {
   const auto launched = read_launch_place(&process_environment);
   const LaunchPlace place =
       launched.value_or(LaunchPlace{.launcher = "runflat", .is_one_host = true, .job = {}});
+  std::vector<WorkerProcess> workers = workers_of(place, config.plan);
   MeetingPlace meeting;
   if (launched || process_environment("RUNFLAT_STORE") || !config.store.empty()) {
     meeting = meeting_place(place, config.store, &process_environment);
@@ -44,15 +45,16 @@ void run(std::span<char*> words) {
     meeting.own_directory = make_directory();
     meeting.store_url = "dir:" + meeting.own_directory.string();
   }
-  AgentConfig agent{.program = std::filesystem::read_symlink("/proc/self/exe").parent_path() /
-                               "runflat-train",
-                    .arguments = {words.begin() + 1, words.end()},
-                    .workers = workers_of(place, config.plan),
-                    .all_processes = {},
-                    .recovery = config.recovery};
-  for (WorkerProcess& worker : agent.workers) {
+  AgentConfig agent{
+      .program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "runflat-train",
+      .arguments = {words.begin() + 1, words.end()},
+      .workers = {},
+      .all_processes = {},
+      .recovery = config.recovery};
+  for (WorkerProcess& worker : workers) {
     worker.store_url = meeting.store_url;
     worker.host = host_of(place, &process_environment);
+    agent.workers.push_back(worker);
   }
   for (std::int64_t rank = 0; rank < config.plan.layout.num_ranks(); ++rank) {
     agent.all_processes.push_back(config.plan.layout.gpu_of(Rank(rank)).value());

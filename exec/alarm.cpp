@@ -5,8 +5,7 @@
 
 namespace runflat::exec {
 
-Alarm::Alarm(std::chrono::milliseconds period)
-    : period_(period), thread_([this] { look_out(); }) {}
+Alarm::Alarm(std::chrono::milliseconds period) : period_(period), thread_([this] { look_out(); }) {}
 
 Alarm::~Alarm() {
   {

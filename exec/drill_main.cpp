@@ -6,8 +6,8 @@
 #include "exec/drill.hpp"
 #include "exec/drill_table.hpp"
 #include "exec/exit_status.hpp"
-#include "exec/train_config.hpp"
 #include "exec/train_arguments.hpp"
+#include "exec/train_config.hpp"
 
 #include <charconv>
 #include <filesystem>

@@ -25,15 +25,16 @@ int exit_status_of(const std::function<void()>& run) {
     run();
     return 0;
   } catch (const ParseError& error) {
-    return fail(2, error.what());
+    return fail(kBadInput, error.what());
   } catch (const Unavailable& error) {
-    return fail(2, error.what());
+    return fail(kBadInput, error.what());
   } catch (const StoreError& error) {
-    return fail(2, error.what());
+    return fail(kBadInput, error.what());
   } catch (const std::filesystem::filesystem_error& error) {
-    return fail(2, fmt::format("{}: {}", error.path1().string(), error.code().message()).c_str());
+    return fail(kBadInput,
+                fmt::format("{}: {}", error.path1().string(), error.code().message()).c_str());
   } catch (const InfeasibleError& error) {
-    return fail(3, error.what());
+    return fail(kInfeasible, error.what());
   } catch (const PeerLost& error) {
     return fail(kPeerLost, error.what());
   } catch (const Fenced& error) {

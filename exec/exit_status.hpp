@@ -6,14 +6,15 @@
 
 namespace runflat::exec {
 
+inline constexpr int kBadInput = 2;
+inline constexpr int kInfeasible = 3;
 inline constexpr int kPeerLost = 4;
 inline constexpr int kFenced = 5;
 
 /// Ends a program with an exit status and a reason.
 class ProgramEnd : public std::runtime_error {
  public:
-  ProgramEnd(int status, const std::string& reason)
-      : std::runtime_error(reason), status_(status) {}
+  ProgramEnd(int status, const std::string& reason) : std::runtime_error(reason), status_(status) {}
   [[nodiscard]] int status() const { return status_; }
 
  private:

@@ -26,7 +26,8 @@ struct JobStart {
 class JobSaver {
  public:
   /// `transport` is one between host memories. `on_saved` is told the step of a checkpoint that has
-  /// become visible; `generation` is that of its plan. filesystem_error where the folder cannot be written to.
+  /// become visible; `generation` is that of its plan. filesystem_error where the folder cannot be
+  /// written to.
   JobSaver(Transport& transport,
            const CheckpointConfig& config,
            const Trainer& trainer,

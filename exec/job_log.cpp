@@ -16,10 +16,7 @@ JobLog::JobLog(const TrainConfig& config,
                const std::optional<std::filesystem::path>& json,
                bool goes_on,
                std::ostream& console)
-    : config_(config.log),
-      train_iters_(config.train_iters),
-      console_(console),
-      path_(json) {
+    : config_(config.log), train_iters_(config.train_iters), console_(console), path_(json) {
   if (json) {
     json_.open(*json, goes_on ? std::ios::app : std::ios::out);
     if (!json_) {

@@ -48,7 +48,9 @@ Value header_of(const TrainConfig& config, const TrainOptions& options, const Jo
 }
 
 /// The faults of a process that have not struck yet; the store remembers across its lives.
-std::vector<Fault> faults_to_come(const std::vector<Fault>& all, std::int64_t process, Store& store) {
+std::vector<Fault> faults_to_come(const std::vector<Fault>& all,
+                                  std::int64_t process,
+                                  Store& store) {
   std::vector<Fault> faults;
   std::map<std::string, std::int64_t> struck;
   for (const Fault& fault : all) {
@@ -57,8 +59,9 @@ std::vector<Fault> faults_to_come(const std::vector<Fault>& all, std::int64_t pr
     }
     const std::string key = fault_key(fault);
     const auto known = struck.find(key);
-    std::int64_t& left =
-        known != struck.end() ? known->second : struck[key] = std::stoll(store.get(key).value_or("0"));
+    std::int64_t& left = known != struck.end()
+                             ? known->second
+                             : struck[key] = std::stoll(store.get(key).value_or("0"));
     if (left > 0) {
       --left;
     } else {
@@ -95,7 +98,8 @@ class JobWorker {
       log_->add_stop(steps_);
     }
     if (end == WorkerEnd::fenced) {
-      throw Fenced(fmt::format("process {} was left out: {}", worker_.self().process, worker_.reason()));
+      throw Fenced(
+          fmt::format("process {} was left out: {}", worker_.self().process, worker_.reason()));
     }
     if (end == WorkerEnd::stopped && worker_.problem().empty()) {
       throw PeerLost(worker_.reason());
@@ -121,14 +125,16 @@ class JobWorker {
         .replan = [this](const Plan&,
                          const Health& health) { return replan_in_place(config_.plan, health); },
         .should_stop =
-            [this] { return (place_.should_stop && place_.should_stop()) || (saver_ && saver_->has_failed()); },
+            [this] {
+              return (place_.should_stop && place_.should_stop()) ||
+                     (saver_ && saver_->has_failed());
+            },
         .restore = [this](Trainer& trainer) { restore(trainer); },
         .on_trainer = [this](Trainer& trainer,
                              const RecoveryRecord& record) { begin(trainer, record); },
-        .on_step =
-            [this](Trainer& trainer, const StepResult& result) {
-              saving([&] { after_step(trainer, result); });
-            },
+        .on_step = [this](
+                       Trainer& trainer,
+                       const StepResult& result) { saving([&] { after_step(trainer, result); }); },
         .on_end = [this](Trainer& trainer) { saving([&] { finish(trainer); }); },
         .at =
             [this](RecoveryMoment moment) {
@@ -168,15 +174,16 @@ class JobWorker {
       check_same_start(trainer);
     }
     if (config_.eval_interval > 0) {
-      next_valid_sample_ = steps_ / config_.eval_interval * config_.eval_iters *
-                           config_.plan.global_batch_size();
+      next_valid_sample_ =
+          steps_ / config_.eval_interval * config_.eval_iters * config_.plan.global_batch_size();
     }
     if (config_.checkpoint.save) {
-      saver_.emplace(host_, config_.checkpoint, trainer, record.generation, [this](std::int64_t step) {
-        if (log_) {
-          log_->add_saved(*config_.checkpoint.save, step);
-        }
-      });
+      saver_.emplace(
+          host_, config_.checkpoint, trainer, record.generation, [this](std::int64_t step) {
+            if (log_) {
+              log_->add_saved(*config_.checkpoint.save, step);
+            }
+          });
     }
     open_log(trainer, record);
     if (options_.timeline) {
@@ -371,7 +378,7 @@ class JobWorker {
   std::optional<JobSaver> saver_;
   Worker worker_;
   AlarmedTransport host_;
-  Buffer flag_;  // a double
+  Buffer flag_;                             // a double
   std::optional<RecoveryRecord> recovery_;  // not yet in the log
   std::vector<RecoveryRecord> recoveries_;
   std::int64_t next_valid_sample_ = 0;

@@ -42,7 +42,7 @@ struct JobPlace {
   Transport& compute;  ///< between the memories that ranks compute on
   Transport& host;     ///< between host memories; may be the same
   Store& store;
-  std::int64_t life = 0;                 ///< of this process, as WorkerConfig
+  std::int64_t life = 0;                ///< of this process, as WorkerConfig
   std::function<bool()> should_stop{};  ///< whether this worker was asked to end the job
 };
 

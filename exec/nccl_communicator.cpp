@@ -187,8 +187,7 @@ Ticket NcclCommunicator::reduce_scatter(void* data,
                                stream_.get());
     }
     return for_parts(data, counts, type, [&](int root, void* part, std::size_t count) {
-      return ncclReduce(
-          part, part, count, nccl_type(type), nccl_op(op), root, comm, stream_.get());
+      return ncclReduce(part, part, count, nccl_type(type), nccl_op(op), root, comm, stream_.get());
     });
   });
 }

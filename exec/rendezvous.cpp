@@ -54,8 +54,7 @@ void mark_dead(Store& store, const Member& member, const std::string& cause) {
   const auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(
       std::chrono::system_clock::now().time_since_epoch());
   const Value death = Value::Object{{"cause", cause}, {"unix_ns", now.count()}};
-  static_cast<void>(
-      store.compare_set(death_key(member), std::nullopt, to_json_text(death, -1)));
+  static_cast<void>(store.compare_set(death_key(member), std::nullopt, to_json_text(death, -1)));
   store.add(kEventsKey, 1);
 }
 

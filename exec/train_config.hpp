@@ -39,7 +39,7 @@ struct RecoveryConfig {
   std::chrono::milliseconds in_place_timeout{120'000};
   /// How long a worker may make no progress of its own before its agent ends it.
   std::chrono::milliseconds hang_timeout{60'000};
-  std::int64_t max_restarts = 3;                ///< of every process
+  std::int64_t max_restarts = 3;               ///< of every process
   std::chrono::milliseconds restart_delay{0};  ///< from the end of a process to its next start
 };
 
@@ -59,8 +59,8 @@ struct TrainConfig {
 };
 
 /// Tables `[model]`, `[layout]` and `[cluster]`, or `plan = "plan.json"`; `[training]`,
-/// `[optimizer]`, `[data]`, `[log]`, `[checkpoint]`, `[recovery]`, and `store`. ParseError for unknown keys and
-/// for what contradicts itself.
+/// `[optimizer]`, `[data]`, `[log]`, `[checkpoint]`, `[recovery]`, and `store`. ParseError for
+/// unknown keys and for what contradicts itself.
 [[nodiscard]] TrainConfig read_train_config(const Reader& in);
 
 /// The file with values changed as by `--set` (core/override.hpp).

@@ -54,8 +54,9 @@ std::string LogInterval::take_line(std::chrono::system_clock::time_point now,
   std::string line =
       fmt::format(" [{}] iteration {:8}/{:8} |", time_stamp(now), last_.step, train_iters);
   line += fmt::format(" consumed samples: {:12} |", last_.consumed_samples);
-  line += fmt::format(" elapsed time per iteration (ms): {:.1f} |",
-                      time_sum_.count() * 1e3 / static_cast<double>(std::max<std::int64_t>(num_timed_, 1)));
+  line += fmt::format(
+      " elapsed time per iteration (ms): {:.1f} |",
+      time_sum_.count() * 1e3 / static_cast<double>(std::max<std::int64_t>(num_timed_, 1)));
   if (with_throughput) {
     line += fmt::format(" throughput per GPU (TFLOP/s/GPU): {:.1f} |",
                         num_timed_ > 0 ? flops_sum_ / time_sum_.count() / 1e12 : 0.0);

@@ -17,8 +17,8 @@ struct StepRecord {
   std::int64_t global_batch_size = 0;
   double loss = 0.0;  ///< mean over tokens
   double grad_norm = 0.0;
-  double tokens = 0.0;  ///< whose loss counted
-  double lr = 0.0;      ///< after the step, as Megatron logs it: the next step's
+  double tokens = 0.0;                 ///< whose loss counted
+  double lr = 0.0;                     ///< after the step, as Megatron logs it: the next step's
   std::optional<Seconds> step_time{};  ///< none: a transition completed the step
   std::int64_t num_ranks = 1;
   double flops = 0.0;                ///< model FLOPs of one rank (ModelSpec::flops_per_sequence)

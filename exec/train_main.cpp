@@ -28,9 +28,10 @@ bool should_stop() {
 
 void run_threads(const TrainConfig& config, const TrainOptions& options) {
   if (!options.faults.empty()) {
-    throw ParseError("--inject",
-                     "",
-                     "faults strike processes: use --transport gloo; `runflat drill` strikes threads");
+    throw ParseError(
+        "--inject",
+        "",
+        "faults strike processes: use --transport gloo; `runflat drill` strikes threads");
   }
   const ParallelLayout& layout = config.plan.layout;
   std::vector<std::int64_t> processes;

@@ -13,7 +13,6 @@ constexpr std::chrono::milliseconds kStandBy{50};
 constexpr std::chrono::milliseconds kAlarmPeriod{5};
 constexpr std::int64_t kStateValues = 3;  // of an element: master and two moments
 
-
 std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
   std::vector<std::int64_t> processes;
   for (const Member& member : members) {
@@ -28,9 +27,7 @@ double seconds_of(const RecoveryRecord& record) {
   return std::max(0.0, record.detected.value_or(0.0)) + record.quiesced + record.carried_out;
 }
 
-Value to_value(const RecoveryRecord& record,
-               std::int64_t num_ranks,
-               std::optional<Seconds> redo) {
+Value to_value(const RecoveryRecord& record, std::int64_t num_ranks, std::optional<Seconds> redo) {
   const auto ms = [](double seconds) { return Value(seconds * 1e3); };
   const bool is_moved = record.rung == Rung::in_place;
   const double ready = is_moved ? record.moved : record.connected;
@@ -406,9 +403,11 @@ bool Worker::take_steps(Trainer& trainer) {
         hooks_.on_step(trainer, result);
       }
     } else if (++num_refusals_ == config_.most_refusals) {
-      throw JobFailed(fmt::format("step {}: the sums are not finite, {} times in a row; the weights are those of step {}",
-                             trainer.progress().steps + 1,
-                             num_refusals_, trainer.progress().steps));
+      throw JobFailed(fmt::format(
+          "step {}: the sums are not finite, {} times in a row; the weights are those of step {}",
+          trainer.progress().steps + 1,
+          num_refusals_,
+          trainer.progress().steps));
     } else if (trainer.distribute_params() != SyncStatus::done) {
       // Parameters are made anew before the step is redone, in case they were damaged.
       throw PeerLost("in the distribution of parameters");

@@ -1,10 +1,10 @@
 #pragma once
 
 #include "core/plan.hpp"
+#include "core/replan.hpp"
 #include "core/timeline.hpp"
 #include "core/units.hpp"
 #include "core/value.hpp"
-#include "core/replan.hpp"
 #include "exec/alarm.hpp"
 #include "exec/device.hpp"
 #include "exec/recovery.hpp"
@@ -54,15 +54,15 @@ struct RecoveryRecord {
   /// From the end of the first that was lost to its first sign here; negative where communication
   /// failed before whoever watches the lost one knew.
   std::optional<double> detected{};
-  double quiesced = 0.0;        ///< from the first sign until all communication had ended
-  Clock::time_point noticed{};  ///< that it had to meet the others
-  double agreed = 0.0;          ///< all had met
-  double connected = 0.0;       ///< communicators and memory were there
-  double moved = 0.0;           ///< the state was
-  double carried_out = 0.0;     ///< and parameters, on all workers
+  double quiesced = 0.0;         ///< from the first sign until all communication had ended
+  Clock::time_point noticed{};   ///< that it had to meet the others
+  double agreed = 0.0;           ///< all had met
+  double connected = 0.0;        ///< communicators and memory were there
+  double moved = 0.0;            ///< the state was
+  double carried_out = 0.0;      ///< and parameters, on all workers
   std::int64_t bytes_moved = 0;  ///< to all workers from others
   StepDecision decision{};       ///< of the last step that was taken, where somebody has it
-  bool was_completed = false;   ///< this worker took the update of a torn step
+  bool was_completed = false;    ///< this worker took the update of a torn step
 };
 
 /// From the end of what was lost, as far as it is known, until all were ready to train again.

@@ -22,8 +22,8 @@ struct WorkerProcess {
 };
 
 /// The workers of a place in a job, without lives and stores: the one of that rank where a launcher
-/// started a process for every rank; those of a node's GPUs where it started one for every node; all
-/// of them where there is one place. ParseError where it is none of these.
+/// started a process for every rank; those of a node's GPUs where it started one for every node;
+/// all of them where there is one place. ParseError where it is none of these.
 [[nodiscard]] std::vector<WorkerProcess> workers_of(const LaunchPlace& place, const Plan& plan);
 
 /// As `NAME=value`.

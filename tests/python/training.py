@@ -29,7 +29,7 @@ def steps(count: int) -> tuple[str, ...]:
 def read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The header and the steps of a JSON log."""
     header, *records = (json.loads(line) for line in path.read_text().splitlines())
-    return header, records
+    return header, [record for record in records if "step" in record]
 
 
 def losses(path: Path) -> list[float]:
