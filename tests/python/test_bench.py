@@ -29,7 +29,7 @@ KERNELS: dict[str, Any] = {
     },
     "benchmarks": [
         {
-            "name": "gemm_ceiling/8192x8192x8192/manual_time",
+            "name": "gemm_ceiling/8192x8192x8192/iterations:20/manual_time",
             "run_type": "iteration",
             "iterations": 100,
             "real_time": 1374.389534720,
@@ -42,7 +42,7 @@ KERNELS: dict[str, Any] = {
             "k": 8192.0,
         },
         {
-            "name": "gemm_forward/1.5B/qkv/manual_time",
+            "name": "gemm_forward/1.5B/qkv/iterations:20/manual_time",
             "run_type": "iteration",
             "iterations": 99,
             "real_time": 298.39293574874023,
@@ -55,7 +55,7 @@ KERNELS: dict[str, Any] = {
             "k": 2048.0,
         },
         {
-            "name": "sweep_attention_backward/2x32x4096/manual_time",
+            "name": "sweep_attention_backward/2x32x4096/iterations:20/manual_time",
             "run_type": "iteration",
             "iterations": 18,
             "real_time": 1.5587407394691754,
@@ -69,7 +69,7 @@ KERNELS: dict[str, Any] = {
             "keys": 4096.0,
         },
         {
-            "name": "add/8192x8192/manual_time",
+            "name": "add/8192x8192/iterations:20/manual_time",
             "run_type": "iteration",
             "iterations": 206,
             "real_time": 135.185281049858,

@@ -12,6 +12,7 @@ from training import losses
 
 # GPUs needed, and settings.
 LAYOUTS = {
+    "one": (1, ["layout={tensor_model_parallel_size = 1}"]),
     "TP2": (2, ["layout={tensor_model_parallel_size = 2}"]),
     "TP2 SP": (2, ["layout={tensor_model_parallel_size = 2}", "training.sequence_parallel=true"]),
     "PP2": (2, ["layout={pipeline_model_parallel_size = 2}"]),
