@@ -10,6 +10,7 @@
 #include "exec/job_groups.hpp"
 #include "exec/model_chunk.hpp"
 #include "exec/optimizer.hpp"
+#include "exec/profiler_ranges.hpp"
 #include "exec/progress.hpp"
 #include "exec/sample_source.hpp"
 #include "exec/stage_link.hpp"
@@ -124,7 +125,7 @@ class Trainer {
   void decide(bool asks_to_stop, StepResult& result);
   void update(const StepDecision& decision, bool distributes);
   void finish_distribution();
-  void at(StepMoment moment, std::int64_t index = 0) const;
+  void at(StepMoment moment, std::int64_t index = 0);
   [[nodiscard]] double local_loss();
   [[nodiscard]] double local_tokens() const;
 
@@ -148,6 +149,7 @@ class Trainer {
   StepDecision decision_;
   StepWatcher watcher_;
   StepRecorder recorder_;
+  ProfilerRanges ranges_;
 };
 
 }  // namespace runflat::exec

@@ -52,11 +52,11 @@ def step_command(
     if peer:
         _require_peer(backend, peer_python)
     path = config_file(config)
-    header, records = bench_step.time_training(path, overrides or [], backend, steps, warmup)
+    timed = bench_step.time_training(path, overrides or [], backend, steps, warmup)
     ceiling = bench_step.gemm_ceiling() if backend == "cuda" else None
-    other = bench_step.time_peer(peer_python, header, steps, warmup) if peer else None
-    result = bench_step.result_of(header, records, ceiling, other)
-    publish(result, bench_step.lines_of(result, header["plan"], warmup), json_file)
+    other = bench_step.time_peer(peer_python, timed.header, steps, warmup) if peer else None
+    result = bench_step.result_of(timed, ceiling, other)
+    publish(result, bench_step.lines_of(result, timed.header["plan"], warmup), json_file)
 
 
 def _require_peer(backend: str, python: str) -> None:
