@@ -155,9 +155,11 @@ void Trainer::make_chunks() {
     });
     StageState& state = *states_.back();
     Chunk chunk;
-    chunk.model = std::make_unique<ModelChunk>(device_, tp_, layers_, state);
-    chunk.sync = std::make_unique<GradSync>(device_, state, groups_.tp.get(), groups_.dp.get());
-    chunk.tied = std::make_unique<TiedEmbedding>(device_, plan_.layout, rank_, state);
+    allocating("buffers of a virtual stage", kRemedyForActivations, [&] {
+      chunk.model = std::make_unique<ModelChunk>(device_, tp_, layers_, state);
+      chunk.sync = std::make_unique<GradSync>(device_, state, groups_.tp.get(), groups_.dp.get());
+      chunk.tied = std::make_unique<TiedEmbedding>(device_, plan_.layout, rank_, state);
+    });
     chunk.slots.resize(num_slots(static_cast<std::int16_t>(vp_stage)));
     allocating(fmt::format("activations of {} microbatches under way", chunk.slots.size()),
                kRemedyForActivations,
