@@ -16,6 +16,7 @@ import typer
 from runflat import bench_kernels
 from runflat._core import GpuSampler, ParseError, train_world_size
 from runflat.bench_power import power_facts, window_of
+from runflat.bench_predict import predicted_ms
 from runflat.bench_run import read_json_lines, require_gpus
 from runflat.bench_table import Column, fact_lines, table_lines
 from runflat.programs import program
@@ -144,8 +145,12 @@ def time_peer(python: str, header: dict[str, Any], steps: int, warmup: int) -> d
 
 
 def result_of(
-    timed: TimedSteps, ceiling: float | None, peer: dict[str, Any] | None
+    timed: TimedSteps,
+    ceiling: float | None,
+    peer: dict[str, Any] | None,
+    release: str | None = None,
 ) -> dict[str, Any]:
+    """With a release, its prediction too."""
     header = timed.header
     step = summary(timed.records) | timed.power
     if ceiling is not None:
@@ -161,6 +166,10 @@ def result_of(
         "gemm_ceiling_tflops": ceiling,
         "step": step,
     }
+    if release is not None:
+        predicted = predicted_ms(header, release)
+        error = predicted / step["median_ms"] - 1.0
+        result["predicted"] = {"release": release, "step_time_ms": predicted, "error": error}
     if peer is not None:
         result["peer"] = peer
         result["times_peer"] = step["tflops_per_gpu"] / peer["tflops_per_gpu"]
@@ -179,7 +188,12 @@ def lines_of(result: dict[str, Any], plan: dict[str, Any], warmup: int) -> list[
                 "tflops_per_gpu": peer["tflops_per_gpu"],
             }
         )
+    predicted = result.get("predicted")
+    if predicted:
+        rows.append({"who": "predicted", "median_ms": predicted["step_time_ms"]})
     lines += ["#", *table_lines(_COLUMNS, rows)]
+    if predicted:
+        lines.append(f"# predicted over measured : {1.0 + predicted['error']:.3f}")
     if peer:
         lines.append(f"# runflat over peer : {result['times_peer']:.3f}")
     return lines
