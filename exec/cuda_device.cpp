@@ -1,7 +1,7 @@
 #include "exec/cuda_device.hpp"
 
-#include "core/error.hpp"
 #include "exec/make_device.hpp"
+#include "exec/out_of_memory.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -23,6 +23,20 @@ std::string gemm_cache() {
     return std::filesystem::path(cache) / "runflat";
   }
   return home == nullptr ? "" : std::filesystem::path(home) / ".cache" / "runflat";
+}
+
+[[noreturn]] void throw_out_of_memory(int gpu, std::int64_t bytes) {
+  static_cast<void>(cudaGetLastError());  // it is told here
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+  check_cuda(cudaMemGetInfo(&free_bytes, &total_bytes), "cudaMemGetInfo");
+  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+  throw OutOfMemory(
+      fmt::format("GPU {} has {:.2f} of {:.2f} GiB free, and {:.2f} GiB more are needed",
+                  gpu,
+                  static_cast<double>(free_bytes) / kGiB,
+                  static_cast<double>(total_bytes) / kGiB,
+                  static_cast<double>(bytes) / kGiB));
 }
 
 }  // namespace
@@ -61,6 +75,7 @@ CudaDevice::CudaDevice(int index, const std::string& gemm_cache)
 CudaDevice::~CudaDevice() {
   static_cast<void>(cudaStreamSynchronize(stream()));
   static_cast<void>(cudaFree(workspace_));
+  give_back();
 }
 
 Buffer CudaDevice::allocate(std::int64_t bytes) {
@@ -68,28 +83,38 @@ Buffer CudaDevice::allocate(std::int64_t bytes) {
     return {*this, nullptr, 0};
   }
   void* data = nullptr;
-  const auto size = static_cast<std::size_t>(bytes);
-  if (cudaMalloc(&data, size) != cudaSuccess) {
-    static_cast<void>(cudaGetLastError());
-    std::size_t free_bytes = 0;
-    std::size_t total_bytes = 0;
-    check_cuda(cudaMemGetInfo(&free_bytes, &total_bytes), "cudaMemGetInfo");
-    constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
-    throw InfeasibleError(fmt::format(
-        "GPU {} is out of memory: {:.2f} GiB more are needed and {:.2f} of {:.2f} GiB are free; a "
-        "smaller micro_batch_size, recompute = \"full\", zero_stage = 1 or more tensor or pipeline "
-        "parallelism need less",
-        index_,
-        static_cast<double>(bytes) / kGiB,
-        static_cast<double>(free_bytes) / kGiB,
-        static_cast<double>(total_bytes) / kGiB));
+  const auto kept = kept_.find(bytes);
+  if (kept != kept_.end()) {
+    data = kept->second;
+    kept_.erase(kept);
+  } else {
+    const auto size = static_cast<std::size_t>(bytes);
+    if (cudaMalloc(&data, size) != cudaSuccess) {
+      give_back();
+      static_cast<void>(cudaGetLastError());
+      if (cudaMalloc(&data, size) != cudaSuccess) {
+        throw_out_of_memory(index_, bytes);
+      }
+    }
+    sizes_.emplace(data, bytes);
   }
   zero(data, bytes);
   return {*this, data, bytes};
 }
 
+/// Whoever freed it has ended what other streams did with it; ours come one after another.
 void CudaDevice::free(void* data) noexcept {
-  static_cast<void>(cudaFree(data));
+  if (data != nullptr) {
+    kept_.emplace(sizes_.at(data), data);
+  }
+}
+
+void CudaDevice::give_back() {
+  for (const auto& [bytes, data] : kept_) {
+    sizes_.erase(data);
+    static_cast<void>(cudaFree(data));
+  }
+  kept_.clear();
 }
 
 void CudaDevice::zero(void* data, std::int64_t bytes) {
@@ -158,7 +183,11 @@ void* CudaDevice::workspace(std::int64_t bytes) {
     check_cuda(cudaFree(workspace_), "cudaFree");
     workspace_ = nullptr;
     workspace_bytes_ = 0;
-    check_cuda(cudaMalloc(&workspace_, static_cast<std::size_t>(bytes)), "cudaMalloc");
+    allocating("workspaces of operations", "a smaller micro_batch_size needs less", [&] {
+      if (cudaMalloc(&workspace_, static_cast<std::size_t>(bytes)) != cudaSuccess) {
+        throw_out_of_memory(index_, bytes);
+      }
+    });
     workspace_bytes_ = bytes;
   }
   return workspace_;

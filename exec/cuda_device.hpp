@@ -8,11 +8,16 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace runflat::exec {
 
 /// A GPU: operations are queued on its compute stream and the call returns.
+///
+/// Memory that is freed is kept for the next allocation of its size, so that a change of plan, which
+/// mostly frees and allocates the same again, does not wait for the driver; all that is kept goes
+/// back where an allocation would fail.
 class CudaDevice : public Device {
  public:
   /// `gemm_cache` is the folder of tuned algorithms (kernels::Gemm).
@@ -62,11 +67,15 @@ class CudaDevice : public Device {
   /// Memory for one operation. Operations follow each other on one stream, so that all share it; it
   /// grows while the first step shows what is needed.
   [[nodiscard]] void* workspace(std::int64_t bytes);
+  /// To the driver: what is kept.
+  void give_back();
 
   int index_;
   CudaStream stream_;
   void* workspace_ = nullptr;
   std::int64_t workspace_bytes_ = 0;
+  std::unordered_map<void*, std::int64_t> sizes_;      // of all that is allocated or kept
+  std::unordered_multimap<std::int64_t, void*> kept_;  // by size
   kernels::Gemm gemm_;
   kernels::Attention attention_;
   std::vector<CudaEvent> marks_;  // a ring; the first is made when something is marked

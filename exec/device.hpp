@@ -67,7 +67,7 @@ class Device {
   Device& operator=(const Device&) = delete;
   virtual ~Device() = default;
 
-  /// Zeroed, aligned to 256 bytes. Not to be called within a step.
+  /// Zeroed, aligned to 256 bytes. Not to be called within a step. OutOfMemory where it is full.
   [[nodiscard]] virtual Buffer allocate(std::int64_t bytes) = 0;
   virtual void free(void* data) noexcept = 0;
 

@@ -1,4 +1,6 @@
+#include "exec/gpu_sampler.hpp"
 #include "exec/make_device.hpp"
+#include "exec/profiler_ranges.hpp"
 
 namespace runflat::exec {
 namespace {
@@ -29,5 +31,19 @@ std::unique_ptr<Transport> make_nccl_transport(Device& /*device*/,
 std::string gpu_versions() {
   return "";
 }
+
+class GpuSampler::Reader {};
+
+GpuSampler::GpuSampler(std::int64_t /*num_gpus*/, std::chrono::milliseconds /*interval*/) {}
+
+GpuSampler::~GpuSampler() = default;
+
+std::vector<GpuSample> GpuSampler::stop() {
+  return {};
+}
+
+void ProfilerRanges::next(const char* /*name*/) {}
+
+void ProfilerRanges::end() {}
 
 }  // namespace runflat::exec

@@ -197,6 +197,17 @@ void StageState::zero_grads() {
   }
 }
 
+void StageState::keep_optimizer_state() {
+  for (Bucket& bucket : buckets_) {
+    bucket.grads = {};
+    bucket.staging = {};
+    bucket.buddy_grads = {};
+    if (type() != accumulate_type()) {
+      bucket.weights = {};
+    }
+  }
+}
+
 void StageState::cast_masters() {
   if (type() == accumulate_type()) {
     return;

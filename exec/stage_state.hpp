@@ -100,6 +100,9 @@ class StageState {
   /// Makes the weights of its own slices from their masters, where these are not the weights.
   void cast_masters();
 
+  /// Frees gradients, what exchanges need, and weights that are not masters.
+  void keep_optimizer_state();
+
   /// The peers' slices of a sync area: equal parts.
   [[nodiscard]] static ElementRange slice_of(const BucketShape& bucket,
                                              std::int64_t peer,

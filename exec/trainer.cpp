@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "exec/host_values.hpp"
+#include "exec/out_of_memory.hpp"
 #include "exec/stage_place.hpp"
 
 #include <algorithm>
@@ -76,6 +77,30 @@ LayerShape layer_shape_of(const Plan& plan, const Coordinate& me, const TrainerC
   return shape;
 }
 
+constexpr std::string_view kRemedyForState =
+    "zero_stage = 1 over several replicas or more tensor or pipeline parallelism needs less";
+constexpr std::string_view kRemedyForActivations =
+    "a smaller micro_batch_size, recompute = \"full\" or more tensor parallelism needs less";
+
+/// For a profiler: what begins at this moment.
+const char* range_name(StepMoment moment, std::span<const ScheduleOp> ops, std::int64_t index) {
+  switch (moment) {
+    case StepMoment::op:
+      return name_of(ops[static_cast<std::size_t>(index)].kind).data();  // a literal
+    case StepMoment::reduction:
+      return "reduction";
+    case StepMoment::decision:
+      return "decision";
+    case StepMoment::update:
+      return "update";
+    case StepMoment::distribute:
+      return "distribute";
+    case StepMoment::end:
+      break;
+  }
+  return "";
+}
+
 bool is_message(OpKind kind) {
   return kind == OpKind::send_activation || kind == OpKind::recv_activation ||
          kind == OpKind::send_gradient || kind == OpKind::recv_gradient;
@@ -98,9 +123,13 @@ Trainer::Trainer(Device& device,
       sampler_(plan.global_batch_size(), shares_of(plan)),
       schedule_(schedule_of(plan, me_, config)),
       tp_(groups_.tp.get(), tokens_of(plan, me_), config.type),
-      layers_(device, tp_, layer_shape_of(plan, me_, config), plan.training.recompute) {
+      layers_(allocating("buffers of a layer", kRemedyForActivations, [&] {
+        return LayerRunner(device, tp_, layer_shape_of(plan, me_, config), plan.training.recompute);
+      })) {
   if (!plan.model.learned_positions) {
-    layers_.set_rotary(config.rotary_base);
+    allocating("buffers of a layer", kRemedyForActivations, [&] {
+      layers_.set_rotary(config.rotary_base);
+    });
   }
   make_chunks();
   std::vector<StageState*> states;
@@ -120,30 +149,40 @@ Trainer::~Trainer() {
 
 void Trainer::make_chunks() {
   for (std::int64_t vp_stage = 0; vp_stage < plan_.layout.sizes().vpp; ++vp_stage) {
-    states_.push_back(
-        std::make_unique<StageState>(device_, stage_place(plan_, config_, rank_, vp_stage)));
+    allocating("weights, gradients and optimizer states", kRemedyForState, [&] {
+      states_.push_back(
+          std::make_unique<StageState>(device_, stage_place(plan_, config_, rank_, vp_stage)));
+    });
     StageState& state = *states_.back();
     Chunk chunk;
-    chunk.model = std::make_unique<ModelChunk>(device_, tp_, layers_, state);
-    chunk.sync = std::make_unique<GradSync>(device_, state, groups_.tp.get(), groups_.dp.get());
-    chunk.tied = std::make_unique<TiedEmbedding>(device_, plan_.layout, rank_, state);
+    allocating("buffers of a virtual stage", kRemedyForActivations, [&] {
+      chunk.model = std::make_unique<ModelChunk>(device_, tp_, layers_, state);
+      chunk.sync = std::make_unique<GradSync>(device_, state, groups_.tp.get(), groups_.dp.get());
+      chunk.tied = std::make_unique<TiedEmbedding>(device_, plan_.layout, rank_, state);
+    });
     chunk.slots.resize(num_slots(static_cast<std::int16_t>(vp_stage)));
-    for (Slot& slot : chunk.slots) {
-      slot.act = chunk.model->make_activations();
-    }
+    allocating(fmt::format("activations of {} microbatches under way", chunk.slots.size()),
+               kRemedyForActivations,
+               [&] {
+                 for (Slot& slot : chunk.slots) {
+                   slot.act = chunk.model->make_activations();
+                 }
+               });
     chunks_.push_back(std::move(chunk));
   }
   const std::int64_t tokens = tp_.tokens().tokens();
   const std::int64_t num = sampler_.num_microbatches(me_.dp);
-  for (std::int64_t i = 0; i < num; ++i) {
-    const auto make = [&](DataType type) {
-      return device_.allocate(tokens * kernels::size_of(type));
-    };
-    microbatches_.push_back({.ids = make(DataType::int32),
-                             .targets = make(DataType::int32),
-                             .loss_mask = make(DataType::fp32),
-                             .losses = make(kernels::accumulate_type(config_.type))});
-  }
+  const auto make = [&](DataType type) {
+    return device_.allocate(tokens * kernels::size_of(type));
+  };
+  allocating("tokens of all microbatches", kRemedyForActivations, [&] {
+    for (std::int64_t i = 0; i < num; ++i) {
+      microbatches_.push_back({.ids = make(DataType::int32),
+                               .targets = make(DataType::int32),
+                               .loss_mask = make(DataType::fp32),
+                               .losses = make(kernels::accumulate_type(config_.type))});
+    }
+  });
 }
 
 /// The most microbatches that are between their arrival on a virtual stage and the end of their
@@ -304,7 +343,12 @@ void Trainer::finish_gradients() {
   }
 }
 
-void Trainer::at(StepMoment moment, std::int64_t index) const {
+void Trainer::at(StepMoment moment, std::int64_t index) {
+  if (moment == StepMoment::end) {
+    ranges_.end();
+  } else {
+    ranges_.next(range_name(moment, schedule_.ops(me_.pp), index));
+  }
   if (watcher_) {
     watcher_(moment, index);
   }
@@ -367,6 +411,15 @@ void Trainer::complete(const StepDecision& decision) {
   decision_ = decision;
   static_cast<void>(optimizer_->prepare(decision));
   update(decision, false);
+}
+
+void Trainer::retire() {
+  groups_ = {};
+  chunks_.clear();
+  microbatches_.clear();
+  for (const auto& state : states_) {
+    state->keep_optimizer_state();
+  }
 }
 
 void Trainer::finish_distribution() {

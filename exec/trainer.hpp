@@ -10,6 +10,7 @@
 #include "exec/job_groups.hpp"
 #include "exec/model_chunk.hpp"
 #include "exec/optimizer.hpp"
+#include "exec/profiler_ranges.hpp"
 #include "exec/progress.hpp"
 #include "exec/sample_source.hpp"
 #include "exec/stage_link.hpp"
@@ -85,6 +86,9 @@ class Trainer {
   /// Takes the update of a decided step that this rank has not taken: it holds the reduced
   /// gradients. Needs no communicator.
   void complete(const StepDecision& decision);
+  /// Frees all but the optimizer state, which is moved to the next plan: nothing but stages() and
+  /// progress() may be used afterwards.
+  void retire();
   /// Makes all parameters from their masters. Ends every step; all ranks call it.
   [[nodiscard]] SyncStatus distribute_params();
   /// Called at every moment of every step, from the thread that takes it.
@@ -126,7 +130,7 @@ class Trainer {
   void decide(const StepWishes& wishes, StepResult& result);
   void update(const StepDecision& decision, bool distributes);
   void finish_distribution();
-  void at(StepMoment moment, std::int64_t index = 0) const;
+  void at(StepMoment moment, std::int64_t index = 0);
   [[nodiscard]] double local_loss();
   [[nodiscard]] double local_tokens() const;
 
@@ -150,6 +154,7 @@ class Trainer {
   StepDecision decision_;
   StepWatcher watcher_;
   StepRecorder recorder_;
+  ProfilerRanges ranges_;
 };
 
 }  // namespace runflat::exec

@@ -324,6 +324,9 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
     }
     group_guard.emplace(alarm_, [&group] { group->abort(); });
   }
+  if (current_.trainer) {
+    current_.trainer->retire();
+  }
   try {
     next.trainer = make_trainer(agreement);
   } catch (const PeerLost&) {

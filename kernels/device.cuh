@@ -183,4 +183,21 @@ inline void check_launch(const char* kernel) {
   check_cuda(cudaGetLastError(), kernel);
 }
 
+/// Launches a kernel that starts while the one before it still runs, and waits for its end by
+/// cudaGridDependencySynchronize(): no time passes between the two.
+template <typename... Parameters, typename... Arguments>
+void launch_early(
+    void (*kernel)(Parameters...), dim3 grid, dim3 block, Stream stream, const Arguments&... args) {
+  cudaLaunchAttribute early = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = 1;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, args...), "cudaLaunchKernelEx");
+}
+
 }  // namespace runflat::kernels

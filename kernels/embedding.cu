@@ -1,25 +1,25 @@
 // Lookups copy rows, a block a token. Their gradient is summed in token order whether that is asked
-// for or not: tokens are sorted by row (CUB's radix sort is stable), and the block of a row's first
-// token adds the gradients of all of them, with no two blocks on one row.
+// for or not: the blocks of a row's first token add the gradients of all of them, which they find
+// by going through the tokens between the row's first and last one. Most rows have one token or
+// few, and this costs a fraction of sorting them.
 
 #include "kernels/device.cuh"
 #include "kernels/embedding.hpp"
-#include "kernels/partials.hpp"
 
 #include <algorithm>
-#include <bit>
-#include <cub/device/device_radix_sort.cuh>
+#include <limits>
 
 namespace runflat::kernels {
 namespace {
 
 constexpr int kMaxThreads = 256;
 
-/// f(column) of every pack of a row, spread over the block's threads.
+/// f(column) of every pack of a row, spread over the threads of the row's blocks.
 template <int kNum, typename F>
 __device__ __forceinline__ void for_each_pack(std::int64_t cols, F f) {
-  for (std::int64_t col = std::int64_t{threadIdx.x} * kNum; col < cols;
-       col += std::int64_t{blockDim.x} * kNum) {
+  const std::int64_t thread = std::int64_t{blockIdx.y} * blockDim.x + threadIdx.x;
+  const std::int64_t num_threads = std::int64_t{gridDim.y} * blockDim.x;
+  for (std::int64_t col = thread * kNum; col < cols; col += num_threads * kNum) {
     f(col);
   }
 }
@@ -59,6 +59,7 @@ __device__ __forceinline__ void add_rows(float* dst,
                                          std::int64_t num,
                                          F row_of) {
   for_each_pack<kNum>(cols, [&](std::int64_t col) {
+    Floats<float, kNum> total(load_pack<kNum>(dst + col));
     float sum[kNum] = {};
 #pragma unroll 4
     for (std::int64_t i = 0; i < num; ++i) {
@@ -68,7 +69,6 @@ __device__ __forceinline__ void add_rows(float* dst,
         sum[j] += values[j];
       }
     }
-    Floats<float, kNum> total(load_pack<kNum>(dst + col));
 #pragma unroll
     for (int j = 0; j < kNum; ++j) {
       total[j] += sum[j];
@@ -88,92 +88,112 @@ __global__ void __launch_bounds__(kMaxThreads) positions_grad_kernel(const Posit
 }
 
 /// Pieces of embedding_backward's workspace.
-struct SortSpace {
-  std::int32_t* rows;
-  std::int32_t* sorted_rows;
-  std::int32_t* tokens;
-  std::int32_t* sorted_tokens;
-  void* scratch;
-  std::size_t scratch_bytes;
+struct TokenIndex {
+  std::int32_t* rows;   ///< [tokens]: the row of each; -1: not here
+  std::int32_t* first;  ///< [local rows]: the first token of a row; anything where it has none
+  std::int32_t* last;   ///< [local rows]: the last one
 
-  explicit SortSpace(const EmbeddingBackwardArgs& args) {
-    auto* next = static_cast<char*>(args.workspace);
-    const std::int64_t bytes = (args.tokens * 4 + 255) / 256 * 256;
-    for (std::int32_t** array : {&rows, &sorted_rows, &tokens, &sorted_tokens}) {
-      *array = reinterpret_cast<std::int32_t*>(next);
-      next += bytes;
-    }
-    scratch = next;
-    scratch_bytes = static_cast<std::size_t>(sort_bytes(args.tokens));
-  }
+  explicit TokenIndex(const EmbeddingBackwardArgs& args)
+      : rows(static_cast<std::int32_t*>(args.workspace)),
+        first(rows + args.tokens),
+        last(first + args.local_rows) {}
 };
 
-/// Rows that are not here sort behind all others, as row local_rows.
+/// Resets the rows that have a token.
 __global__ void __launch_bounds__(kMaxThreads)
-    rows_of_tokens_kernel(const EmbeddingBackwardArgs args, const SortSpace space) {
+    rows_of_tokens_kernel(const EmbeddingBackwardArgs args, const TokenIndex index) {
+  cudaTriggerProgrammaticLaunchCompletion();  // the next stages wait for this grid's end
   const std::int64_t token = std::int64_t{blockIdx.x} * kMaxThreads + threadIdx.x;
   if (token < args.tokens) {
     const std::int32_t row = args.local_row[args.ids[token]];
-    space.rows[token] = row < 0 ? static_cast<std::int32_t>(args.local_rows) : row;
-    space.tokens[token] = static_cast<std::int32_t>(token);
-  }
-}
-
-void sort_by_row(const EmbeddingBackwardArgs& args, SortSpace& space, Stream stream) {
-  const int num_bits = std::bit_width(static_cast<std::uint64_t>(args.local_rows));
-  const auto sort = [&](void* scratch, std::size_t& bytes) {
-    check_cuda(cub::DeviceRadixSort::SortPairs(scratch,
-                                               bytes,
-                                               space.rows,
-                                               space.sorted_rows,
-                                               space.tokens,
-                                               space.sorted_tokens,
-                                               static_cast<int>(args.tokens),
-                                               0,
-                                               num_bits,
-                                               stream),
-               "cub::DeviceRadixSort::SortPairs");
-  };
-  std::size_t needed = 0;
-  sort(nullptr, needed);
-  if (needed > space.scratch_bytes) {
-    throw std::runtime_error("embedding_backward: the workspace is too small for CUB's sort");
-  }
-  sort(space.scratch, space.scratch_bytes);
-}
-
-/// One past the last of the tokens of a row, from `first` on.
-__device__ std::int64_t end_of_row(const std::int32_t* rows, std::int64_t first, std::int64_t num) {
-  const std::int32_t row = rows[first];
-  std::int64_t low = first;  // of the row
-  std::int64_t high = num;   // not of the row, or past the end
-  for (std::int64_t step = 1; low + step < num; step *= 2) {
-    if (rows[low + step] != row) {
-      high = low + step;
-      break;
+    index.rows[token] = row;
+    if (row >= 0) {
+      index.first[row] = std::numeric_limits<std::int32_t>::max();
+      index.last[row] = -1;
     }
-    low += step;
   }
-  while (high - low > 1) {
-    const std::int64_t middle = (low + high) / 2;
-    (rows[middle] == row ? low : high) = middle;
-  }
-  return high;
 }
 
+__global__ void __launch_bounds__(kMaxThreads)
+    ends_of_rows_kernel(const EmbeddingBackwardArgs args, const TokenIndex index) {
+  cudaTriggerProgrammaticLaunchCompletion();
+  const std::int64_t token = std::int64_t{blockIdx.x} * kMaxThreads + threadIdx.x;
+  cudaGridDependencySynchronize();
+  if (token < args.tokens && index.rows[token] >= 0) {
+    const std::int32_t row = index.rows[token];
+    atomicMin(index.first + row, static_cast<std::int32_t>(token));
+    atomicMax(index.last + row, static_cast<std::int32_t>(token));
+  }
+}
+
+constexpr int kLooks = 4;  // tokens that a thread looks at between two barriers
+constexpr int kListSize = 2 * kLooks * kMaxThreads;
+
+/// Lists tokens of `row` from `next` to `last`, in order, as many as the list holds, and says how
+/// many these are; `next` moves past all that were looked at.
+__device__ int list_tokens(const std::int32_t* rows,
+                           std::int32_t row,
+                           std::int64_t last,
+                           std::int64_t& next,
+                           std::int32_t* list) {
+  __shared__ int counts[kLooks][kMaxThreads / kWarp];
+  const int num_threads = static_cast<int>(blockDim.x);
+  const int thread = static_cast<int>(threadIdx.x);
+  int num = 0;
+  while (next <= last && num + kLooks * num_threads <= kListSize) {
+    unsigned found[kLooks];
+#pragma unroll
+    for (int look = 0; look < kLooks; ++look) {
+      const std::int64_t token = next + look * num_threads + thread;
+      found[look] = __ballot_sync(0xffffffffU, token <= last && rows[token] == row);
+      if (thread % kWarp == 0) {
+        counts[look][thread / kWarp] = __popc(found[look]);
+      }
+    }
+    __syncthreads();
+#pragma unroll
+    for (int look = 0; look < kLooks; ++look) {
+      for (int warp = 0; warp < num_threads / kWarp; ++warp) {
+        const unsigned own_bit = 1U << (thread % kWarp);
+        if (warp == thread / kWarp && (found[look] & own_bit) != 0) {
+          const std::int64_t token = next + look * num_threads + thread;
+          list[num + __popc(found[look] & (own_bit - 1))] = static_cast<std::int32_t>(token);
+        }
+        num += counts[look][warp];
+      }
+    }
+    next += kLooks * num_threads;
+    __syncthreads();
+  }
+  return num;
+}
+
+/// A row's first token's blocks add the gradients of all of its tokens.
 template <typename T, int kNum>
 __global__ void __launch_bounds__(kMaxThreads)
-    embedding_grad_kernel(const EmbeddingBackwardArgs args, const SortSpace space) {
-  const std::int64_t first = blockIdx.x;
-  const std::int32_t row = space.sorted_rows[first];
-  if (row == args.local_rows || (first > 0 && space.sorted_rows[first - 1] == row)) {
+    embedding_grad_kernel(const EmbeddingBackwardArgs args, const TokenIndex index) {
+  __shared__ std::int32_t list[kListSize];
+  const std::int64_t token = blockIdx.x;
+  cudaGridDependencySynchronize();
+  const std::int32_t row = index.rows[token];
+  if (row < 0 || index.first[row] != token) {
     return;
   }
-  const std::int64_t num = end_of_row(space.sorted_rows, first, args.tokens) - first;
+  const std::int64_t last = index.last[row];
+  const T* dy = static_cast<const T*>(args.dy);
   float* dst = static_cast<float*>(args.dtable) + std::int64_t{row} * args.cols;
-  add_rows<T, kNum>(dst, args.cols, num, [&](std::int64_t i) {
-    return static_cast<const T*>(args.dy) + space.sorted_tokens[first + i] * args.cols;
-  });
+  if (last == token) {  // most rows have one
+    add_rows<T, kNum>(
+        dst, args.cols, 1, [&](std::int64_t /*i*/) { return dy + token * args.cols; });
+    return;
+  }
+  for (std::int64_t next = token; next <= last;) {
+    const int num = list_tokens(index.rows, row, last, next, list);
+    add_rows<T, kNum>(dst, args.cols, num, [&](std::int64_t i) {
+      return dy + std::int64_t{list[i]} * args.cols;
+    });
+    __syncthreads();
+  }
 }
 
 /// Calls launch<kNum>(threads) with packs where the addresses allow it.
@@ -208,18 +228,17 @@ void embedding_backward(const EmbeddingBackwardArgs& args, Stream stream) {
   if (args.tokens == 0) {
     return;
   }
-  SortSpace space(args);
-  rows_of_tokens_kernel<<<static_cast<unsigned>(ceil_div(args.tokens, kMaxThreads)),
-                          kMaxThreads,
-                          0,
-                          stream>>>(args, space);
+  const TokenIndex index(args);
+  const auto token_blocks = static_cast<unsigned>(ceil_div(args.tokens, kMaxThreads));
+  rows_of_tokens_kernel<<<token_blocks, kMaxThreads, 0, stream>>>(args, index);
   check_launch("rows_of_tokens_kernel");
-  sort_by_row(args, space, stream);
+  launch_early(ends_of_rows_kernel, token_blocks, kMaxThreads, stream, args, index);
   with_device_type(args.type, [&]<typename T>() {
     const bool aligned = packs_fit<T>(args.cols, {args.dy, args.dtable});
     launch_rows<T>(args.cols, aligned, "embedding_grad_kernel", [&]<int kNum>(unsigned threads) {
-      embedding_grad_kernel<T, kNum>
-          <<<static_cast<unsigned>(args.tokens), threads, 0, stream>>>(args, space);
+      const dim3 grid(static_cast<unsigned>(args.tokens),
+                      static_cast<unsigned>(ceil_div(args.cols, std::int64_t{threads} * kNum)));
+      launch_early(embedding_grad_kernel<T, kNum>, grid, threads, stream, args, index);
     });
   });
 }

@@ -39,16 +39,7 @@ __global__ void __launch_bounds__(kLanes* kWarp) partial_sums_kernel(const Parti
 void add_partial_sums(const PartialSums& sums, Stream stream) {
   const dim3 grid(static_cast<unsigned>(ceil_div(sums.cols, kWarp)),
                   sums.other_dst == nullptr ? 1 : 2);
-  cudaLaunchAttribute early = {};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = grid;
-  config.blockDim = dim3(kWarp, kLanes);
-  config.stream = stream;
-  config.attrs = &early;
-  config.numAttrs = 1;
-  check_cuda(cudaLaunchKernelEx(&config, partial_sums_kernel, sums), "partial_sums_kernel");
+  launch_early(partial_sums_kernel, grid, dim3(kWarp, kLanes), stream, sums);
 }
 
 }  // namespace runflat::kernels

@@ -12,9 +12,4 @@ inline constexpr std::int64_t kMaxPartials = 528;
 /// depend on the device.
 inline constexpr std::int64_t kSquaredSumPartials = 1056;
 
-/// What cub::DeviceRadixSort may need for pairs of 4 bytes each beside its inputs and outputs.
-[[nodiscard]] constexpr std::int64_t sort_bytes(std::int64_t num_pairs) {
-  return 16 * num_pairs + (std::int64_t{4} << 20);
-}
-
 }  // namespace runflat::kernels

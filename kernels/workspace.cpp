@@ -19,10 +19,8 @@ std::int64_t bias_grad_workspace(std::int64_t rows, std::int64_t cols, DataType 
   return std::min(rows, kMaxPartials) * cols * size_of(accumulate_type(type));
 }
 
-std::int64_t embedding_backward_workspace(std::int64_t tokens, std::int64_t /*local_rows*/) {
-  const std::int64_t arrays = 4;  // rows and tokens, before and after the sort
-  const std::int64_t array_bytes = (tokens * size_of(DataType::int32) + 255) / 256 * 256;
-  return arrays * array_bytes + sort_bytes(tokens);
+std::int64_t embedding_backward_workspace(std::int64_t tokens, std::int64_t local_rows) {
+  return (tokens + 2 * local_rows) * size_of(DataType::int32);  // every row's first and last token
 }
 
 std::int64_t squared_sum_workspace() {

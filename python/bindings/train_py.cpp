@@ -1,3 +1,4 @@
+#include "exec/gpu_sampler.hpp"
 #include "exec/launch_environment.hpp"
 #include "exec/make_device.hpp"
 #include "exec/train_config.hpp"
@@ -7,16 +8,21 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace py = pybind11;
 
 namespace runflat::python {
 namespace {
+
+constexpr auto kSampleInterval = std::chrono::milliseconds(50);
 
 std::int64_t train_world_size(const std::filesystem::path& config,
                               const std::vector<std::string>& overrides) {
@@ -29,6 +35,17 @@ std::optional<std::string> launcher() {
   return place ? std::optional(place->launcher) : std::nullopt;
 }
 
+using SampleRow = std::tuple<double, std::int64_t, double, double>;
+
+std::vector<SampleRow> stop(exec::GpuSampler& sampler) {
+  std::vector<SampleRow> rows;
+  for (const exec::GpuSample& sample : sampler.stop()) {
+    const std::chrono::duration<double> time = sample.time.time_since_epoch();
+    rows.emplace_back(time.count(), sample.gpu, sample.watts, sample.sm_mhz);
+  }
+  return rows;
+}
+
 }  // namespace
 
 void bind_train(py::module_& m) {
@@ -36,6 +53,12 @@ void bind_train(py::module_& m) {
   m.def("launcher", &launcher);
   m.def("count_gpus", &exec::count_gpus);
   m.def("gpu_versions", &exec::gpu_versions);
+  py::class_<exec::GpuSampler>(m, "GpuSampler")
+      .def(py::init([](std::int64_t num_gpus) {
+             return std::make_unique<exec::GpuSampler>(num_gpus, kSampleInterval);
+           }),
+           py::arg("num_gpus"))
+      .def("stop", &stop);
 }
 
 }  // namespace runflat::python

@@ -327,6 +327,14 @@ def count_gpus() -> int:
 def gpu_versions() -> str:
     """Driver and libraries of the GPU backend; empty in a build without it."""
 
+class GpuSampler:
+    """Reads power and clock of the first GPUs of this process until it is stopped; nothing where
+    the driver's library is missing."""
+
+    def __init__(self, num_gpus: int) -> None: ...
+    def stop(self) -> list[tuple[float, int, float, float]]:
+        """Time in seconds since 1970, GPU, watts, MHz of the SMs."""
+
 class Checkpoint:
     """A checkpoint, or the latest of a folder of them. ParseError for what is damaged."""
 

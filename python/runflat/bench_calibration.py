@@ -23,9 +23,12 @@ _SHAPES = {
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
-def measured_document(results: Iterable[dict[str, Any]], gpu: str, name: str) -> dict[str, Any]:
+def measured_document(
+    results: Iterable[dict[str, Any]], gpu: str, name: str, release: str = ""
+) -> dict[str, Any]:
     """The document for all points of these results, of which each is one run of `runflat bench`.
-    `gpu` is the hardware to start from, `name` the release to write. ParseError without a point."""
+    `gpu` and `release` are the parameters to start from, `name` the release to write. ParseError
+    without a point."""
     lists: dict[str, list[dict[str, Any]]] = {}
     measured_with: dict[str, str] = {}
     for result in results:
@@ -34,7 +37,8 @@ def measured_document(results: Iterable[dict[str, Any]], gpu: str, name: str) ->
             lists.setdefault(kind, []).append(point)
     if not lists:
         raise ParseError("no measurement of these files is one that calibrate knows")
-    return {"schema": 1, "gpu": gpu, "name": name, "measured_with": measured_with, **lists}
+    start = {"gpu": gpu} | ({"release": release} if release else {})
+    return {"schema": 1, **start, "name": name, "measured_with": measured_with, **lists}
 
 
 def _versions(result: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,10 @@ def step_command(
     backend: Annotated[str, typer.Option(help="What ranks compute on: cpu, cuda.")] = "cuda",
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Steps to time.")] = 20,
     warmup: Annotated[int, typer.Option(min=0, max=100_000, help="Steps before them.")] = 5,
+    release: Annotated[
+        str | None,
+        typer.Option(help="Predict the step, too, with the parameters of this software release."),
+    ] = None,
     peer: Annotated[
         bool, typer.Option("--peer", help="Hugging Face + torch.compile too, on the same GPUs.")
     ] = False,
@@ -52,11 +56,11 @@ def step_command(
     if peer:
         _require_peer(backend, peer_python)
     path = config_file(config)
-    header, records = bench_step.time_training(path, overrides or [], backend, steps, warmup)
+    timed = bench_step.time_training(path, overrides or [], backend, steps, warmup)
     ceiling = bench_step.gemm_ceiling() if backend == "cuda" else None
-    other = bench_step.time_peer(peer_python, header, steps, warmup) if peer else None
-    result = bench_step.result_of(header, records, ceiling, other)
-    publish(result, bench_step.lines_of(result, header["plan"], warmup), json_file)
+    other = bench_step.time_peer(peer_python, timed.header, steps, warmup) if peer else None
+    result = bench_step.result_of(timed, ceiling, other, release)
+    publish(result, bench_step.lines_of(result, timed.header["plan"], warmup), json_file)
 
 
 def _require_peer(backend: str, python: str) -> None:
@@ -127,10 +131,13 @@ def calibrate_command(
         typer.Argument(metavar="[BENCH.json]...", help="Of earlier runs; none: measure now."),
     ] = None,
     name: Annotated[str, typer.Option(help="Release name of the parameter file.")] = "mine",
+    release: Annotated[
+        str, typer.Option(help="Software release to start from; by default the GPU's.")
+    ] = "",
 ) -> None:
     """Write what `runflat calibrate` reads: the GPU's kernels, and all-reduces of its host."""
     runs = [_read(path) for path in results] if results else _measure_all()
-    write_text(output, json.dumps(measured_document(runs, gpu, name), indent=1) + "\n")
+    write_text(output, json.dumps(measured_document(runs, gpu, name, release), indent=1) + "\n")
 
 
 def _measure_all() -> list[dict[str, Any]]:

@@ -82,13 +82,13 @@ def result_of(document: dict[str, Any], driver: str) -> dict[str, Any]:
 
 
 def _benchmark(item: dict[str, Any]) -> dict[str, Any]:
-    """The name without Google Benchmark's ending, the numbers without its own indexes."""
+    """The name without Google Benchmark's endings, the numbers without its own indexes."""
     if item.get("error_occurred"):
         raise ParseError(f"{item['name']}: {item['error_message']}")
     indexes = ("family_index", "per_family_instance_index", "run_name", "run_type", "threads")
     indexes += ("repetitions", "repetition_index")
     kept = {key: value for key, value in item.items() if key not in indexes}
-    return kept | {"name": item["name"].removesuffix("/manual_time")}
+    return kept | {"name": item["name"].partition("/iterations:")[0]}
 
 
 def lines_of(result: dict[str, Any], family: Family) -> list[str]:

@@ -9,12 +9,14 @@ import subprocess
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
 from runflat import bench_kernels
-from runflat._core import ParseError, train_world_size
+from runflat._core import GpuSampler, ParseError, train_world_size
+from runflat.bench_power import power_facts, window_of
+from runflat.bench_predict import predicted_ms
 from runflat.bench_run import read_json_lines, require_gpus
 from runflat.bench_table import Column, fact_lines, table_lines
 from runflat.programs import program
@@ -32,10 +34,16 @@ _COLUMNS = (
 )
 
 
+class TimedSteps(NamedTuple):
+    header: dict[str, Any]  # of the training program's log
+    records: list[dict[str, Any]]  # of the steps after warm-up
+    power: dict[str, Any]
+
+
 def time_training(
     config: Path, overrides: list[str], backend: str, steps: int, warmup: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The header of the log and the steps after warm-up. Exits as the training program does."""
+) -> TimedSteps:
+    """Trains for so many steps. Exits as the training program does."""
     changed = [
         *overrides,
         f"training.train_iters={warmup + steps}",
@@ -58,11 +66,14 @@ def time_training(
         command += ["--transport", transport, "--log", str(log)]
         for assignment in changed:
             command += ["--set", assignment]
+        sampler = GpuSampler(world_size if backend == "cuda" else 0)
         status = subprocess.run(command, check=False).returncode
+        samples = sampler.stop()
         if status != 0:
             raise typer.Exit(status)
         header, *records = read_json_lines(log)
-    return header, records[warmup:]
+        records = records[warmup:]
+        return TimedSteps(header, records, power_facts(samples, *window_of(log, records)))
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -137,12 +148,14 @@ def time_peer(python: str, header: dict[str, Any], steps: int, warmup: int) -> d
 
 
 def result_of(
-    header: dict[str, Any],
-    records: list[dict[str, Any]],
+    timed: TimedSteps,
     ceiling: float | None,
     peer: dict[str, Any] | None,
+    release: str | None = None,
 ) -> dict[str, Any]:
-    step = summary(records)
+    """With a release, its prediction too."""
+    header = timed.header
+    step = summary(timed.records) | timed.power
     if ceiling is not None:
         step["of_gemm_ceiling"] = step["tflops_per_gpu"] / ceiling
     result = {
@@ -156,6 +169,10 @@ def result_of(
         "gemm_ceiling_tflops": ceiling,
         "step": step,
     }
+    if release is not None:
+        predicted = predicted_ms(header, release)
+        error = predicted / step["median_ms"] - 1.0
+        result["predicted"] = {"release": release, "step_time_ms": predicted, "error": error}
     if peer is not None:
         result["peer"] = peer
         result["times_peer"] = step["tflops_per_gpu"] / peer["tflops_per_gpu"]
@@ -174,7 +191,12 @@ def lines_of(result: dict[str, Any], plan: dict[str, Any], warmup: int) -> list[
                 "tflops_per_gpu": peer["tflops_per_gpu"],
             }
         )
+    predicted = result.get("predicted")
+    if predicted:
+        rows.append({"who": "predicted", "median_ms": predicted["step_time_ms"]})
     lines += ["#", *table_lines(_COLUMNS, rows)]
+    if predicted:
+        lines.append(f"# predicted over measured : {1.0 + predicted['error']:.3f}")
     if peer:
         lines.append(f"# runflat over peer : {result['times_peer']:.3f}")
     return lines
@@ -185,7 +207,7 @@ def _fact_lines(result: dict[str, Any], plan: dict[str, Any], warmup: int) -> li
     axes = {"tp": "tensor_model", "pp": "pipeline_model", "dp": "data"}
     layout = ", ".join(f"{axis} {sizes[f'{name}_parallel_size']}" for axis, name in axes.items())
     inactive = sum(len(cell["inactive"]) for cell in plan["layout"]["cells"])
-    ceiling, peer = result["gemm_ceiling_tflops"], result.get("peer")
+    ceiling, peer, step = result["gemm_ceiling_tflops"], result.get("peer"), result["step"]
     return fact_lines(
         {
             **result["measured_with"],
@@ -195,8 +217,10 @@ def _fact_lines(result: dict[str, Any], plan: dict[str, Any], warmup: int) -> li
             "batch": f"{training['global_batch_size']} sequences, microbatches of "
             f"{training['micro_batch_size']}, {training['precision']}, "
             f"recompute {training['recompute']}",
-            "steps": f"{result['step']['steps']} after {warmup} of warm-up",
+            "steps": f"{step['steps']} after {warmup} of warm-up",
             "ceiling": ceiling and f"{ceiling:.0f} TFLOP/s, a matrix product of 8192^3",
+            "power": step["power_watts"]
+            and f"{step['power_watts']:.0f} W a GPU, SMs at {step['sm_clock_mhz']:.0f} MHz",
             "peer": peer
             and f"{peer['peer']}, torch {peer['torch']}, transformers {peer['transformers']}",
         }

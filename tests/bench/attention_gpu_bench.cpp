@@ -124,6 +124,7 @@ void add(const std::string& name, const AttentionShape& shape, bool backward) {
   benchmark::RegisterBenchmark(name.c_str(),
                                [=](benchmark::State& state) { run(state, shape, backward); })
       ->UseManualTime()
+      ->Iterations(kNumIterations)
       ->Unit(benchmark::kMicrosecond);
 }
 

@@ -147,6 +147,7 @@ void run(benchmark::State& state, const GemmArgs& args) {
 void register_product(const std::string& name, const GemmArgs& args) {
   benchmark::RegisterBenchmark(name.c_str(), [args](benchmark::State& state) { run(state, args); })
       ->UseManualTime()
+      ->Iterations(kNumIterations)
       ->Unit(benchmark::kMicrosecond);
 }
 

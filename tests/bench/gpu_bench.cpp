@@ -207,6 +207,7 @@ void register_memory_bound(const std::string& name, const Work& work, const Work
                                  state.counters["#wrong"] = static_cast<double>(wrong);
                                })
       ->UseManualTime()
+      ->Iterations(kNumIterations)
       ->Unit(benchmark::kMicrosecond);
 }
 

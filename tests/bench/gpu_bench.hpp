@@ -61,6 +61,10 @@ class Rotation {
 /// Bytes per second, read and written, of large copies by the device: measured once per process.
 [[nodiscard]] double copy_rate();
 
+/// Iterations of every benchmark. Their number is fixed because Google Benchmark would repeat all
+/// preparations to find it, and because an iteration takes as long as num_calls times it counts.
+inline constexpr std::int64_t kNumIterations = 20;
+
 /// Time of one call: an iteration is num_calls calls in a row between two events.
 void time_calls(benchmark::State& state,
                 std::int64_t num_calls,

@@ -68,6 +68,7 @@ void add(const char* name, const Shape& shape) {
         (std::string("reshard_") + (unpack ? "unpack/" : "pack/") + name).c_str(),
         [shape, unpack](benchmark::State& state) { run(state, shape, unpack); })
         ->UseManualTime()
+        ->Iterations(kNumIterations)
         ->Unit(benchmark::kMicrosecond);
   }
 }

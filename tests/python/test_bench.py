@@ -12,6 +12,7 @@ import pytest
 from conftest import Run
 
 from runflat import ParseError, _core, bench_calibration, bench_comm, bench_kernels, bench_step
+from runflat.bench_power import power_facts
 from runflat.bench_table import Column, table_lines
 from runflat.train_command import config_file
 
@@ -29,7 +30,7 @@ KERNELS: dict[str, Any] = {
     },
     "benchmarks": [
         {
-            "name": "gemm_ceiling/8192x8192x8192/manual_time",
+            "name": "gemm_ceiling/8192x8192x8192/iterations:20/manual_time",
             "run_type": "iteration",
             "iterations": 100,
             "real_time": 1374.389534720,
@@ -42,7 +43,7 @@ KERNELS: dict[str, Any] = {
             "k": 8192.0,
         },
         {
-            "name": "gemm_forward/1.5B/qkv/manual_time",
+            "name": "gemm_forward/1.5B/qkv/iterations:20/manual_time",
             "run_type": "iteration",
             "iterations": 99,
             "real_time": 298.39293574874023,
@@ -55,7 +56,7 @@ KERNELS: dict[str, Any] = {
             "k": 2048.0,
         },
         {
-            "name": "sweep_attention_backward/2x32x4096/manual_time",
+            "name": "sweep_attention_backward/2x32x4096/iterations:20/manual_time",
             "run_type": "iteration",
             "iterations": 18,
             "real_time": 1.5587407394691754,
@@ -69,7 +70,7 @@ KERNELS: dict[str, Any] = {
             "keys": 4096.0,
         },
         {
-            "name": "add/8192x8192/manual_time",
+            "name": "add/8192x8192/iterations:20/manual_time",
             "run_type": "iteration",
             "iterations": 206,
             "real_time": 135.185281049858,
@@ -189,13 +190,17 @@ def test_a_step_is_its_median() -> None:
 
 
 def test_a_step_is_told_beside_its_peer() -> None:
-    result = bench_step.result_of(HEADER, [step_record(320.0)], 800.0, PEER)
+    samples = [(0.9, 0, 1.0, 1.0), (1.1, 0, 650.0, 1500.0), (1.2, 1, 690.0, 1400.0)]
+    power = power_facts(samples, begin=1.0, end=2.0)
+    timed = bench_step.TimedSteps(HEADER, [step_record(320.0)], power)
+    result = bench_step.result_of(timed, 800.0, PEER)
     lines = bench_step.lines_of(result, HEADER["plan"], warmup=5)
     assert "# gpu: NVIDIA H200" in lines and "# ranks: 2 (tp 1, pp 1, dp 2, 0 inactive)" in lines
     assert cells(lines, "runflat")[1:] == (
         ["320.00", "320.00", "102,400", "500.0", "50.00%", "62.50%"]
     )
     assert cells(lines, "peer")[1:] == ["400.00", "-", "-", "400.0", "-", "-"]
+    assert "# power: 670 W a GPU, SMs at 1450 MHz" in lines
     assert lines[-1] == "# runflat over peer : 1.250"
 
 
@@ -307,6 +312,7 @@ def test_a_step_is_timed_on_the_cpu(run: Run, tmp_path: Path) -> None:
     assert "# ranks: 4 (tp 2, pp 2, dp 1, 0 inactive)" in lines
     result = json.loads((tmp_path / "step.json").read_text())
     assert result["step"]["steps"] == 3 and result["step"]["mfu"] is None
+    assert result["step"]["power_watts"] is None and result["step"]["sm_clock_mhz"] is None
     assert 0 < result["step"]["min_ms"] <= result["step"]["median_ms"]
     rate = 8 * 32 / result["step"]["median_ms"] * 1e3  # 8 sequences of 32 tokens
     assert result["step"]["tokens_per_s"] == pytest.approx(rate)

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "core/error.hpp"
+
+#include <fmt/format.h>
+#include <string>
+#include <string_view>
+
+namespace runflat::exec {
+
+/// A device has no memory left for an allocation: how much was asked for and how much is there.
+class OutOfMemory : public InfeasibleError {
+ public:
+  using InfeasibleError::InfeasibleError;
+};
+
+/// make(), whose memory is for `what`; where there is none, the error says so and `remedy` names
+/// settings that need less.
+template <typename F>
+auto allocating(std::string_view what, std::string_view remedy, F make) {
+  try {
+    return make();
+  } catch (const OutOfMemory& error) {
+    throw InfeasibleError(fmt::format("{} do not fit: {}; {}", what, error.what(), remedy));
+  }
+}
+
+}  // namespace runflat::exec
