@@ -135,7 +135,7 @@ void Agent::note_end(Worker& worker) {
     worker.is_gone = true;
     return;
   }
-  if (worker.end->status < 0) {
+  if (worker.end->reason.empty()) {
     worker.end->reason = fmt::format("process {} {}", process, what);
   }
   look_at_job();

@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <utility>
+#include <vector>
 
 namespace runflat::exec {
 
@@ -77,11 +78,13 @@ Alarm::Guard::~Guard() {
   alarm_.guarded_.erase(number_);
 }
 
-std::unique_ptr<Communicator> AlarmedTransport::make_group(const GroupSpec& group,
-                                                           Deadline deadline) {
-  GroupSpec watched = group;
-  watched.is_interrupted = [this] { return alarm_.is_raised(); };
-  return transport_.make_group(watched, deadline);
+std::vector<std::unique_ptr<Communicator>> AlarmedTransport::make_groups(
+    std::span<const GroupSpec> groups, Deadline deadline) {
+  std::vector<GroupSpec> watched(groups.begin(), groups.end());
+  for (GroupSpec& group : watched) {
+    group.is_interrupted = [this] { return alarm_.is_raised(); };
+  }
+  return transport_.make_groups(watched, deadline);
 }
 
 }  // namespace runflat::exec

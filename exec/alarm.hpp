@@ -71,8 +71,8 @@ class AlarmedTransport : public Transport {
       : transport_(transport), alarm_(alarm) {}
 
   [[nodiscard]] std::int64_t process() const override { return transport_.process(); }
-  [[nodiscard]] std::unique_ptr<Communicator> make_group(const GroupSpec& group,
-                                                         Deadline deadline) override;
+  [[nodiscard]] std::vector<std::unique_ptr<Communicator>> make_groups(
+      std::span<const GroupSpec> groups, Deadline deadline) override;
 
  private:
   Transport& transport_;

@@ -73,9 +73,21 @@ CudaDevice::CudaDevice(int index, const std::string& gemm_cache)
       gemm_(gemm_cache) {}
 
 CudaDevice::~CudaDevice() {
+  aside_.clear();  // waits
   static_cast<void>(cudaStreamSynchronize(stream()));
   static_cast<void>(cudaFree(workspace_));
   give_back();
+}
+
+void CudaDevice::run_aside(std::function<void()> work) {
+  const std::lock_guard lock(aside_mutex_);
+  std::erase_if(aside_, [](const std::future<void>& past) {
+    return past.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  });
+  aside_.push_back(std::async(std::launch::async, [index = index_, work = std::move(work)] {
+    check_cuda(cudaSetDevice(index), "cudaSetDevice");
+    work();
+  }));
 }
 
 Buffer CudaDevice::allocate(std::int64_t bytes) {

@@ -7,6 +7,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <future>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -26,6 +29,9 @@ class CudaDevice : public Device {
 
   [[nodiscard]] int index() const { return index_; }
   [[nodiscard]] cudaStream_t stream() const { return stream_.get(); }
+
+  /// Runs what need not be waited for; it ends before the device does. Called from any thread.
+  void run_aside(std::function<void()> work);
 
   [[nodiscard]] Buffer allocate(std::int64_t bytes) override;
   void free(void* data) noexcept override;
@@ -82,6 +88,8 @@ class CudaDevice : public Device {
   Mark num_marks_ = 0;
   CudaEvent base_;  // when base_time_ was
   std::chrono::steady_clock::time_point base_time_;
+  std::mutex aside_mutex_;
+  std::vector<std::future<void>> aside_;
 };
 
 }  // namespace runflat::exec

@@ -91,12 +91,15 @@ JobGroups make_job_groups(const ParallelLayout& layout,
                           Transport& transport,
                           std::int64_t generation,
                           std::chrono::milliseconds timeout) {
-  const Deadline deadline = deadline_in(timeout);
   const CellId cell = layout.coordinate_of(rank).cell();
-  const auto make = [&](const char* kind,
-                        const std::vector<Rank>& ranks) -> std::unique_ptr<Communicator> {
+  JobGroups groups;
+  std::vector<GroupSpec> specs;
+  std::vector<std::unique_ptr<Communicator>*> places;
+  const auto add = [&](const char* kind,
+                       const std::vector<Rank>& ranks,
+                       std::unique_ptr<Communicator>& place) {
     if (ranks.size() == 1) {
-      return nullptr;
+      return;
     }
     GroupSpec spec{.name = fmt::format("g{}/{}/{}", generation, kind, ranks.front().value()),
                    .members = {},
@@ -104,24 +107,29 @@ JobGroups make_job_groups(const ParallelLayout& layout,
     for (const Rank member : ranks) {
       spec.members.push_back(layout.gpu_of(member).value());
     }
-    auto group = transport.make_group(spec, deadline);
-    if (group == nullptr) {
-      throw PeerLost(fmt::format("not all of the {} ranks of group {} came within {} s",
-                                 ranks.size(),
-                                 spec.name,
-                                 static_cast<double>(timeout.count()) / 1000.0));
-    }
-    return group;
+    specs.push_back(std::move(spec));
+    places.push_back(&place);
   };
   std::vector<Rank> all;
   for (std::int64_t r = 0; r < layout.num_ranks(); ++r) {
     all.push_back(Rank(r));
   }
-  JobGroups groups;
-  groups.world = make("world", all);
-  groups.dp = make("dp_cp", dp_peers(layout, rank));
-  groups.mp = make("mp", ranks_of_replica(layout, cell));
-  groups.tp = make("tp", ranks_of_cell(layout, cell));
+  add("world", all, groups.world);
+  add("dp_cp", dp_peers(layout, rank), groups.dp);
+  if (layout.sizes().pp > 1) {
+    add("mp", ranks_of_replica(layout, cell), groups.mp);
+  }
+  add("tp", ranks_of_cell(layout, cell), groups.tp);
+  auto made = transport.make_groups(specs, deadline_in(timeout));
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (made[i] == nullptr) {
+      throw PeerLost(fmt::format("not all of the {} ranks of group {} came within {} s",
+                                 specs[i].members.size(),
+                                 specs[i].name,
+                                 static_cast<double>(timeout.count()) / 1000.0));
+    }
+    *places[i] = std::move(made[i]);
+  }
   return groups;
 }
 

@@ -22,7 +22,8 @@ struct JobGroups {
   std::unique_ptr<Communicator> tp;     ///< by tp rank
   /// Those that synchronise the same share of the same parameters: replicas, times CP.
   std::unique_ptr<Communicator> dp;
-  std::unique_ptr<Communicator> mp;  ///< all stages of the replica, stage by stage and by tp rank
+  /// All stages of the replica, stage by stage and by tp rank; none where there is one stage.
+  std::unique_ptr<Communicator> mp;
 
   /// The first failure of any of them.
   [[nodiscard]] SyncStatus status() const;

@@ -295,8 +295,14 @@ void NcclCommunicator::abort() {
     const std::lock_guard lock(mutex_);
     comm = std::exchange(comm_, nullptr);
   }
-  if (comm != nullptr) {
-    static_cast<void>(ncclCommAbort(comm));
+  if (comm == nullptr) {
+    return;
+  }
+  // Its operations end at once; freeing it takes half a second, which nobody has to wait for.
+  device_.run_aside([comm] { static_cast<void>(ncclCommAbort(comm)); });
+  const Deadline deadline = deadline_in(timeout_);
+  while (cudaStreamQuery(stream_.get()) == cudaErrorNotReady && Clock::now() < deadline) {
+    std::this_thread::sleep_for(kPollPause);
   }
 }
 

@@ -32,7 +32,7 @@ class NcclError : public std::runtime_error {
 ///
 /// NCCL does not see the death of a peer on the same host: join() puts no host in front of the
 /// device, so that only wait() and the timeout find it. Whoever learns of it otherwise calls
-/// abort(): it waits for what runs on the device, and so for other groups' operations too.
+/// abort(), of all groups at once: what it frees waits for all that runs on the device.
 class NcclCommunicator : public Communicator {
  public:
   NcclCommunicator(CudaDevice& device, ncclComm_t comm, std::chrono::milliseconds timeout);

@@ -18,13 +18,45 @@ class NcclTransport : public Transport {
 
   [[nodiscard]] std::int64_t process() const override { return process_; }
 
-  [[nodiscard]] std::unique_ptr<Communicator> make_group(const GroupSpec& group,
-                                                         Deadline deadline) override {
+  /// All are made before any is connected: connecting takes its time, for all of them once.
+  [[nodiscard]] std::vector<std::unique_ptr<Communicator>> make_groups(
+      std::span<const GroupSpec> groups, Deadline deadline) override {
+    std::vector<std::unique_ptr<NcclCommunicator>> made;
+    for (const GroupSpec& group : groups) {
+      made.push_back(make(group, deadline));
+      if (made.back() == nullptr) {
+        break;
+      }
+    }
+    std::vector<Buffer> bytes;  // freed after what may fail has been aborted
+    for (const auto& group : made) {
+      if (group) {
+        bytes.push_back(device_.allocate(2 * group->size()));
+        connect_all(*group, bytes.back());
+      }
+    }
+    std::vector<std::unique_ptr<Communicator>> connected(groups.size());
+    for (std::size_t i = 0; i < made.size() && made[i] != nullptr; ++i) {
+      const auto& interrupt = groups[i].is_interrupted;
+      if (made[i]->wait(deadline, [&] { return interrupt && interrupt(); }) != SyncStatus::done) {
+        break;
+      }
+      connected[i] = std::move(made[i]);
+    }
+    for (const auto& group : made) {
+      if (group) {
+        group->abort();
+      }
+    }
+    return connected;
+  }
+
+ private:
+  [[nodiscard]] std::unique_ptr<NcclCommunicator> make(const GroupSpec& group, Deadline deadline) {
     const auto me = std::find(group.members.begin(), group.members.end(), process_);
     require(me != group.members.end(), "a process makes the groups that it is in");
     const auto rank = static_cast<int>(me - group.members.begin());
     ncclUniqueId id;
-    const auto is_interrupted = [&group] { return group.is_interrupted && group.is_interrupted(); };
     if (!agree_on_id(group, rank == 0, id, deadline)) {
       return nullptr;
     }
@@ -32,7 +64,8 @@ class NcclTransport : public Transport {
     ncclComm_t comm = nullptr;
     ncclResult_t result =
         ncclCommInitRankConfig(&comm, static_cast<int>(group.members.size()), id, rank, &config);
-    while (result == ncclInProgress && Clock::now() <= deadline && !is_interrupted()) {
+    while (result == ncclInProgress && Clock::now() <= deadline &&
+           !(group.is_interrupted && group.is_interrupted())) {
       std::this_thread::yield();
       if (ncclCommGetAsyncError(comm, &result) != ncclSuccess) {
         result = ncclInternalError;
@@ -44,17 +77,9 @@ class NcclTransport : public Transport {
       }
       return nullptr;
     }
-    auto made = std::make_unique<NcclCommunicator>(device_, comm, group.timeout);
-    const Buffer bytes = device_.allocate(2 * made->size());
-    connect_all(*made, bytes);
-    const bool is_warm = made->wait(deadline, is_interrupted) == SyncStatus::done;
-    if (!is_warm) {
-      made->abort();
-    }
-    return is_warm ? std::move(made) : nullptr;
+    return std::make_unique<NcclCommunicator>(device_, comm, group.timeout);
   }
 
- private:
   bool agree_on_id(const GroupSpec& group, bool is_root, ncclUniqueId& id, Deadline deadline) {
     const std::string key = "nccl/" + group.name;
     if (is_root) {

@@ -290,13 +290,20 @@ void QueuedCommunicator::fail(Lock& lock, SyncStatus status) {
   progress_->changed.notify_all();
 }
 
-std::unique_ptr<Communicator> QueuedTransport::make_group(const GroupSpec& group,
-                                                          Deadline deadline) {
-  require(std::count(group.members.begin(), group.members.end(), process_) == 1,
-          "make_group: this process is no member");
-  auto blocking = maker_->make(group, deadline);
-  return blocking ? std::make_unique<QueuedCommunicator>(group, std::move(blocking), maker_)
-                  : nullptr;
+std::vector<std::unique_ptr<Communicator>> QueuedTransport::make_groups(
+    std::span<const GroupSpec> groups, Deadline deadline) {
+  std::vector<std::unique_ptr<Communicator>> made(groups.size());
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const GroupSpec& group = groups[i];
+    require(std::count(group.members.begin(), group.members.end(), process_) == 1,
+            "make_groups: this process is no member");
+    auto blocking = maker_->make(group, deadline);
+    if (!blocking) {
+      break;
+    }
+    made[i] = std::make_unique<QueuedCommunicator>(group, std::move(blocking), maker_);
+  }
+  return made;
 }
 
 }  // namespace runflat::exec

@@ -104,8 +104,8 @@ class QueuedTransport : public Transport {
       : process_(process), maker_(std::move(maker)) {}
 
   [[nodiscard]] std::int64_t process() const override { return process_; }
-  [[nodiscard]] std::unique_ptr<Communicator> make_group(const GroupSpec& group,
-                                                         Deadline deadline) override;
+  [[nodiscard]] std::vector<std::unique_ptr<Communicator>> make_groups(
+      std::span<const GroupSpec> groups, Deadline deadline) override;
 
  private:
   std::int64_t process_;

@@ -8,8 +8,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace runflat::exec {
@@ -45,9 +47,14 @@ class Transport {
   [[nodiscard]] virtual std::int64_t process() const = 0;
 
   /// All members call it, this process being one; groups that share processes are made in the same
-  /// order everywhere. Null when not all members came before the deadline, or it was interrupted.
-  [[nodiscard]] virtual std::unique_ptr<Communicator> make_group(const GroupSpec& group,
-                                                                 Deadline deadline) = 0;
+  /// order everywhere. A group is null when not all members came before the deadline, or it was
+  /// interrupted; so are then those after it.
+  [[nodiscard]] virtual std::vector<std::unique_ptr<Communicator>> make_groups(
+      std::span<const GroupSpec> groups, Deadline deadline) = 0;
+  [[nodiscard]] std::unique_ptr<Communicator> make_group(const GroupSpec& group,
+                                                         Deadline deadline) {
+    return std::move(make_groups({&group, 1}, deadline).front());
+  }
 };
 
 }  // namespace runflat::exec

@@ -73,10 +73,15 @@ class WatchedCommunicator : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> WatchedTransport::make_group(const GroupSpec& group,
-                                                           Deadline deadline) {
-  auto inner = transport_.make_group(group, deadline);
-  return inner ? std::make_unique<WatchedCommunicator>(std::move(inner), watcher_) : nullptr;
+std::vector<std::unique_ptr<Communicator>> WatchedTransport::make_groups(
+    std::span<const GroupSpec> groups, Deadline deadline) {
+  auto made = transport_.make_groups(groups, deadline);
+  for (auto& group : made) {
+    if (group) {
+      group = std::make_unique<WatchedCommunicator>(std::move(group), watcher_);
+    }
+  }
+  return made;
 }
 
 }  // namespace runflat::exec
