@@ -18,9 +18,9 @@ namespace runflat::exec {
 
 /// A GPU: operations are queued on its compute stream and the call returns.
 ///
-/// Memory that is freed is kept for the next allocation of its size, so that a change of plan, which
-/// mostly frees and allocates the same again, does not wait for the driver; all that is kept goes
-/// back where an allocation would fail.
+/// Memory that is freed is kept for the next allocation of its size, so that a change of plan,
+/// which mostly frees and allocates the same again, does not wait for the driver; all that is kept
+/// goes back where an allocation would fail.
 class CudaDevice : public Device {
  public:
   /// `gemm_cache` is the folder of tuned algorithms (kernels::Gemm).

@@ -81,6 +81,10 @@ bool has_begun(Store& store) {
   return store.get(kBegunKey).has_value();
 }
 
+void begin_job(Store& store) {
+  store.set(kBegunKey, "");
+}
+
 std::int64_t begin_life(Store& store, std::int64_t process) {
   return store.add(fmt::format("life/{}", process), 1);
 }
@@ -130,14 +134,6 @@ bool Rendezvous::has_newcomers(std::int64_t generation) {
 
 bool Rendezvous::is_called(std::int64_t generation, Deadline deadline) {
   return store_.wait(call_key(generation), deadline).has_value();
-}
-
-bool Rendezvous::has_begun() {
-  return exec::has_begun(store_);
-}
-
-void Rendezvous::begin() {
-  store_.set(kBegunKey, "");
 }
 
 bool Rendezvous::has_lost(const std::vector<Member>& members) {

@@ -48,9 +48,6 @@ class Rendezvous {
   /// Whether it is being held; waits for that until the deadline.
   [[nodiscard]] bool is_called(std::int64_t generation, Deadline deadline);
   [[nodiscard]] bool has_lost(const std::vector<Member>& members);
-  /// Whether anybody has ever trained, for those who come when all who have are gone.
-  [[nodiscard]] bool has_begun();
-  void begin();
 
  private:
   [[nodiscard]] std::vector<Standing> standings(std::int64_t generation);
@@ -67,8 +64,9 @@ class Rendezvous {
 /// The last agreement that anybody has noted.
 [[nodiscard]] std::optional<Agreement> last_agreement(Store& store);
 
-/// Whether anybody has ever trained.
+/// Whether anybody has ever trained, for those who come when all who have are gone.
 [[nodiscard]] bool has_begun(Store& store);
+void begin_job(Store& store);
 
 /// How a life of a process ended.
 struct Death {

@@ -192,7 +192,7 @@ WorkerEnd Worker::run() {
     if (carry_out(agreement, record)) {
       record.carried_out = seconds_since_notice();
       recoveries_.push_back(std::move(record));
-      rendezvous_.begin();
+      begin_job(store_);
       at(RecoveryMoment::carried_out);
       first_sign_.reset();
       current_.trainer ? train() : stand_by();
@@ -228,7 +228,7 @@ Agreement Worker::meet() {
         Situation situation{.generation = generation,
                             .standings = standings,
                             .previous = std::nullopt,
-                            .has_begun = rendezvous_.has_begun(),
+                            .has_begun = has_begun(store_),
                             .num_steps = config_.num_steps};
         if (generation > 0) {
           situation.previous = rendezvous_.agreement(generation - 1);

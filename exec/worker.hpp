@@ -108,8 +108,8 @@ enum class WorkerEnd : std::uint8_t {
 /// plan has no rank for it. When its communicators fail, or somebody asks to join, it meets the
 /// others, and they go on together from the last step that was decided.
 ///
-/// The optimizer state of the old plan is kept until all have that of the next one: a failure during
-/// the transition only makes them meet again.
+/// The optimizer state of the old plan is kept until all have that of the next one: a failure
+/// during the transition only makes them meet again.
 class Worker {
  public:
   Worker(Device& device,
