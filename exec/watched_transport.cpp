@@ -1,5 +1,6 @@
 #include "exec/watched_transport.hpp"
 
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -39,18 +40,20 @@ class WatchedCommunicator : public Communicator {
   void follow(Communicator& other, Ticket ticket) override {
     auto* watched = dynamic_cast<WatchedCommunicator*>(&other);
     inner_->follow(watched != nullptr ? *watched->inner_ : other, ticket);
+    if (watched != nullptr && watched != this) {
+      (void)watched->closed(ticket);  // its memory is for this one's operations to use
+    }
   }
   void join(Ticket ticket) override {
     inner_->join(ticket);
-    // Operations happen in order: with this one, all before it are over.
-    while (!open_.empty() && open_.begin()->first <= ticket) {
-      const std::vector<Receive> receives = std::move(open_.begin()->second);
-      open_.erase(open_.begin());
-      watcher_.received(receives);
-    }
+    tell(closed(ticket));
   }
   [[nodiscard]] SyncStatus status() const override { return inner_->status(); }
-  [[nodiscard]] SyncStatus wait(Deadline deadline) override { return inner_->wait(deadline); }
+  [[nodiscard]] SyncStatus wait(Deadline deadline) override {
+    const SyncStatus ended = inner_->wait(deadline);
+    tell(closed(std::numeric_limits<Ticket>::max()));
+    return ended;
+  }
   void abort() override { inner_->abort(); }
   [[nodiscard]] std::unique_ptr<Communicator> shrink(std::span<const std::int64_t> excluded,
                                                      Deadline deadline) override {
@@ -64,6 +67,25 @@ class WatchedCommunicator : public Communicator {
   Ticket queued(Ticket ticket) {
     watcher_.queued();
     return ticket;
+  }
+
+  /// Takes the messages up to that ticket out of those that are under way. Operations happen in
+  /// order: with one, all before it are over.
+  [[nodiscard]] std::vector<std::vector<Receive>> closed(Ticket last) {
+    std::vector<std::vector<Receive>> messages;
+    while (!open_.empty() && open_.begin()->first <= last) {
+      messages.push_back(std::move(open_.begin()->second));
+      open_.erase(open_.begin());
+    }
+    return messages;
+  }
+  void tell(const std::vector<std::vector<Receive>>& messages) {
+    if (status() != SyncStatus::done) {
+      return;  // they may not have arrived, and after abort() their memory is not theirs
+    }
+    for (const std::vector<Receive>& receives : messages) {
+      watcher_.received(receives);
+    }
   }
 
   std::unique_ptr<Communicator> inner_;

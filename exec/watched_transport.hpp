@@ -9,8 +9,10 @@ namespace runflat::exec {
 
 /// For whoever watches the communication of a process or disturbs it.
 struct OperationWatcher {
-  std::function<void()> queued;                            ///< an operation has just been queued
-  std::function<void(std::span<const Receive>)> received;  ///< messages have just been joined
+  std::function<void()> queued;  ///< an operation has just been queued
+  /// Messages have arrived and just been joined: their memory is the caller's. Not told of those
+  /// that operations of another communicator have followed.
+  std::function<void(std::span<const Receive>)> received;
 };
 
 /// Makes the communicators of another transport, and tells what goes on in them. Both outlive
