@@ -1,3 +1,5 @@
+#include "core/document.hpp"
+#include "core/plan.hpp"
 #include "exec/launch_environment.hpp"
 #include "exec/make_device.hpp"
 #include "exec/train_config.hpp"
@@ -11,6 +13,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace py = pybind11;
@@ -23,6 +26,13 @@ std::int64_t train_world_size(const std::filesystem::path& config,
   return exec::load_train_config(config, overrides).plan.layout.num_ranks();
 }
 
+/// The plan of the job, and the document that it was read from as JSON.
+std::pair<Plan, std::string> train_job(const std::filesystem::path& config,
+                                       const std::vector<std::string>& overrides) {
+  exec::TrainConfig job = exec::load_train_config(config, overrides);
+  return {std::move(job.plan), to_json_text(job.document)};
+}
+
 /// The launcher that has started this process as one of several ranks.
 std::optional<std::string> launcher() {
   const auto place = exec::read_launch_place(&exec::process_environment);
@@ -33,6 +43,7 @@ std::optional<std::string> launcher() {
 
 void bind_train(py::module_& m) {
   m.def("train_world_size", &train_world_size, py::arg("config"), py::arg("overrides"));
+  m.def("train_job", &train_job, py::arg("config"), py::arg("overrides"));
   m.def("launcher", &launcher);
   m.def("count_gpus", &exec::count_gpus);
   m.def("gpu_versions", &exec::gpu_versions);

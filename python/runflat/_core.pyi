@@ -318,6 +318,10 @@ class IndexedDataset:
 def train_world_size(config: Path, overrides: Sequence[str]) -> int:
     """How many ranks a configuration for training has. ParseError for one that is not right."""
 
+def train_job(config: Path, overrides: Sequence[str]) -> tuple[Plan, str]:
+    """The plan of a configuration for training, and the configuration as JSON, overrides applied.
+    ParseError as train_world_size."""
+
 def launcher() -> str | None:
     """The launcher (torchrun, Slurm, ...) that started this process as one of several ranks."""
 

@@ -19,6 +19,7 @@ from runflat.ckpt_command import ckpt_app
 from runflat.data_command import data_app
 from runflat.drill_command import drill_command
 from runflat.faults_command import faults_app
+from runflat.launch_command import launch_command
 from runflat.plan_command import plan_command
 from runflat.reproduce_command import reproduce_app
 from runflat.step_command import step_command
@@ -40,6 +41,7 @@ app.add_typer(reproduce_app, name="reproduce")
 app.command("plan")(plan_command)
 app.command("step")(step_command)
 app.command("train")(train_command)
+app.command("launch")(launch_command)
 app.command("drill")(drill_command)
 app.command("validate")(validate_command)
 app.command("calibrate")(calibrate_command)

@@ -1,0 +1,79 @@
+"""A script around Open MPI's mpirun under which the agents of a job outlive each other.
+
+Version 4 ends a job with the first process that ends badly. `--enable-recovery` together with
+orte_abort_on_non_zero_status 0 keeps the others, also when a node is lost (either alone does not);
+the status of mpirun then says nothing, and after the loss of a node it does not return by itself.
+It kills on SIGTERM, but passes SIGUSR1 on: so the script turns one into the other and back.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from runflat._core import ParseError
+from runflat.launch_job import LaunchJob, this_program
+from runflat.launch_options import WRITTEN, Refusal, check_options, words_of
+from runflat.launch_store import store_lines
+
+SUBMIT = ("bash", "-c")
+_ENDS_ALL = "mpirun would end every agent when one ends badly"
+OPTIONS = (
+    Refusal(("-disable-recovery", "--disable-recovery"), _ENDS_ALL),
+    Refusal(
+        ("-enable-recovery", "--enable-recovery", "orte_enable_recovery"),
+        _ENDS_ALL,
+        harmful=frozenset({"0", "false"}),
+    ),
+    Refusal(("orte_abort_on_non_zero_status",), _ENDS_ALL, harmless=frozenset({"0", "false"})),
+    Refusal(("-np", "--np", "-n", "--n", "-c", "-npernode", "--npernode", "-N"), WRITTEN),
+    Refusal(("-map-by", "--map-by", "-bind-to", "--bind-to"), "an agent is alone on its node"),
+    Refusal(("-host", "--host", "-H"), "give the names to --nodes"),
+)
+ENVIRONMENT = ()
+
+# On a node. The shell waits as long as the agent does, whatever interrupts it.
+_AGENT = (
+    'trap "kill -TERM \\$agent" USR1; "$@" & agent=$!; '
+    "wait $agent; while kill -0 $agent 2> /dev/null; do wait $agent; done; wait $agent"
+)
+_WAIT = """mpirun=$!
+trap 'kill -USR1 "$mpirun"' TERM
+wait "$mpirun"
+while kill -0 "$mpirun" 2> /dev/null; do wait "$mpirun"; done
+wait "$mpirun"
+"""
+
+
+def make_script(job: LaunchJob, options: Sequence[str]) -> str:
+    if job.num_nodes > 1 and job.store is None:
+        raise ParseError("--store: a Redis server, where the agents of several nodes meet")
+    words = words_of(options)
+    check_options(words, OPTIONS)
+    command = ["mpirun", "-np", str(job.num_nodes), "--map-by", "ppr:1:node", "--bind-to", "none"]
+    command += ["--host", ",".join(job.node_names)] if job.node_names else []
+    command += ["--enable-recovery", "--mca", "orte_abort_on_non_zero_status", "0"]
+    command += ["-x", "RUNFLAT_STORE"] if job.store is not None else []
+    command += [*words, "bash", "-c", _AGENT, "agent", *job.command(this_program())]
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            f"cd {shlex.quote(str(Path.cwd()))} || exit",
+            *store_lines(job.store, "$(date +%Y%m%d%H%M%S)-$$"),
+            shlex.join(command) + " &",
+            _WAIT,
+        ]
+    )
+
+
+def check_program() -> None:
+    """ParseError unless mpirun here is the one whose options the script has."""
+    path = shutil.which("mpirun")
+    if path is not None:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True)
+        if "(Open MPI) 4." not in done.stdout:
+            first = (done.stdout + done.stderr).strip().partition("\n")[0]
+            raise ParseError(f"{path}: expected Open MPI 4, found {first}")
