@@ -35,9 +35,9 @@ OPTIONS = (
 )
 ENVIRONMENT = ()
 
-# On a node. The shell waits as long as the agent does, whatever interrupts it.
+# On a node, where all processes get the signal. The shell waits as long as the agent does.
 _AGENT = (
-    'trap "kill -TERM \\$agent" USR1; "$@" & agent=$!; '
+    'trap "kill -TERM \\$agent" USR1; (trap "" USR1; exec "$@") & agent=$!; '
     "wait $agent; while kill -0 $agent 2> /dev/null; do wait $agent; done; wait $agent"
 )
 _WAIT = """mpirun=$!

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from slurm_cluster import slurm_cluster
 
 import runflat
 from runflat.data_pack import pack
@@ -47,3 +48,10 @@ def text(packed: Path, tmp_path: Path) -> None:
     """The data of the configurations on real text, as `text` in the test's folder."""
     for file in packed.iterdir():
         (tmp_path / file.name).symlink_to(file)
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of commands for a Slurm cluster of one node, or skips."""
+    with slurm_cluster(tmp_path_factory.mktemp("slurm")) as environment:
+        yield environment
