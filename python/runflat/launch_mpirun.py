@@ -1,9 +1,10 @@
 """A script around Open MPI's mpirun under which the agents of a job outlive each other.
 
-Version 4 ends a job with the first process that ends badly. `--enable-recovery` together with
-orte_abort_on_non_zero_status 0 keeps the others, also when a node is lost (either alone does not);
-the status of mpirun then says nothing, and after the loss of a node it does not return by itself.
-It kills on SIGTERM, but passes SIGUSR1 on: so the script turns one into the other and back.
+Version 4 ends a job with the first process that ends badly, and with the first connection to a
+node that does. `--enable-recovery` together with orte_abort_on_non_zero_status 0 keeps the other
+processes (either alone does not), and a remote shell that never fails once it is up the other
+nodes. The status of mpirun then says nothing, and after the loss of a node it does not return by
+itself. It kills on SIGTERM, but passes SIGUSR1 on: so the script turns one into the other and back.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ OPTIONS = (
     Refusal(("orte_abort_on_non_zero_status",), _ENDS_ALL, harmless=frozenset({"0", "false"})),
     Refusal(("-np", "--np", "-n", "--n", "-c", "-npernode", "--npernode", "-N"), WRITTEN),
     Refusal(("-map-by", "--map-by", "-bind-to", "--bind-to"), "an agent is alone on its node"),
+    Refusal(("plm_rsh_agent",), "the script wraps it: set OMPI_MCA_plm_rsh_agent"),
     Refusal(("-host", "--host", "-H"), "give the names to --nodes"),
 )
 ENVIRONMENT = ()
@@ -40,6 +42,21 @@ _AGENT = (
     'trap "kill -TERM \\$agent" USR1; (trap "" USR1; exec "$@") & agent=$!; '
     "wait $agent; while kill -0 $agent 2> /dev/null; do wait $agent; done; wait $agent"
 )
+# mpirun calls it with a node and a command. ssh ends with 255 where it does not get through: after
+# it got through once, the node has died, which is no failure to start.
+_REMOTE_SHELL = r"""remote=$(mktemp) || exit
+trap 'rm -f "$remote"' EXIT
+cat > "$remote" << 'END'
+#!/bin/sh
+${RUNFLAT_REMOTE_SHELL:-ssh} "$1" true || exit
+${RUNFLAT_REMOTE_SHELL:-ssh} "$@"
+status=$?
+test "$status" = 255 || exit "$status"
+END
+export RUNFLAT_REMOTE_SHELL="${OMPI_MCA_plm_rsh_agent:-ssh}"
+"""
+
+_MPIRUN = 'mpirun --mca plm_rsh_agent "sh $remote"'
 _WAIT = """mpirun=$!
 trap 'kill -USR1 "$mpirun"' TERM
 wait "$mpirun"
@@ -56,6 +73,7 @@ def make_script(job: LaunchJob, options: Sequence[str]) -> str:
     command = ["mpirun", "-np", str(job.num_nodes), "--map-by", "ppr:1:node", "--bind-to", "none"]
     command += ["--host", ",".join(job.node_names)] if job.node_names else []
     command += ["--enable-recovery", "--mca", "orte_abort_on_non_zero_status", "0"]
+    command += ["--mca", "plm_rsh_no_tree_spawn", "1"]
     command += ["-x", "RUNFLAT_STORE"] if job.store is not None else []
     command += [*words, "bash", "-c", _AGENT, "agent", *job.command(this_program())]
     return "\n".join(
@@ -63,7 +81,7 @@ def make_script(job: LaunchJob, options: Sequence[str]) -> str:
             "#!/bin/bash",
             f"cd {shlex.quote(str(Path.cwd()))} || exit",
             *store_lines(job.store, "$(date +%Y%m%d%H%M%S)-$$"),
-            shlex.join(command) + " &",
+            _REMOTE_SHELL + shlex.join(command).replace("mpirun", _MPIRUN, 1) + " &",
             _WAIT,
         ]
     )

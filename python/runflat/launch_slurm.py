@@ -49,7 +49,7 @@ printf '%s\n' "requirepass $password" "port $port" 'bind * -::*' 'save ""' 'logl
   redis-server - > /dev/null &
 redis=$!
 trap 'kill "$redis"' EXIT
-export RUNFLAT_STORE="redis://:$password@$(hostname):$port/$SLURM_JOB_ID"
+export RUNFLAT_STORE="redis://:$password@${RUNFLAT_HOST:-$(hostname)}:$port/$SLURM_JOB_ID"
 """
 
 _WAIT = r"""step=$!

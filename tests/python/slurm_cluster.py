@@ -1,4 +1,4 @@
-"""A Slurm cluster of this machine alone, with its own daemons, key and folders."""
+"""A Slurm cluster of this machine alone: two nodes, with their own daemons, key and folders."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+NODES = ("first", "second")
+
 
 def free_port() -> int:
     with socket.socket() as free:
@@ -21,11 +23,15 @@ def free_port() -> int:
 
 def slurm_configuration(folder: Path) -> str:
     host = socket.gethostname()
+    nodes = "\n".join(
+        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} "
+        f"CPUs={os.cpu_count()} State=UNKNOWN"
+        for name in NODES
+    )
     return f"""
 ClusterName=local
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={free_port()}
-SlurmdPort={free_port()}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 ProctrackType=proctrack/linuxproc
@@ -35,12 +41,13 @@ SlurmUser=root
 ReturnToService=2
 MpiDefault=none
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
-NodeName={host} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} State=UNKNOWN
+SlurmdLogFile={folder}/%n.log
+KillOnBadExit=1
+{nodes}
 PartitionName=main Nodes=ALL Default=YES OverSubscribe=FORCE:8
 """
 
@@ -74,7 +81,8 @@ def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
         files += [f"--{name}-file={folder}/{name}" for name in ("key", "pid", "log", "seed")]
         start(munged, "--foreground", "--force", *files)
         start(slurmctld, "-D")
-        start(slurmd, "-D", "-N", socket.gethostname())
+        for name in NODES:
+            start(slurmd, "-D", "-N", name)
         wait_until_idle(environment)
         yield environment
 
@@ -82,12 +90,12 @@ def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
 def wait_until_idle(environment: dict[str, str]) -> None:
     for _ in range(120):
         state = subprocess.run(
-            ["sinfo", "--noheader", "--format=%T"],
+            ["sinfo", "--noheader", "--format=%D %T"],
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
         )
-        if state.stdout.strip() == "idle":
+        if state.stdout.strip() == f"{len(NODES)} idle":
             return
         time.sleep(0.25)
     pytest.skip("Slurm's daemons do not come up here")

@@ -1,5 +1,5 @@
-"""`runflat launch` with real launchers: a Slurm cluster of one node, and mpirun over two hosts that
-are network namespaces. Each gives the losses that the same job has as threads."""
+"""`runflat launch` with real launchers: a Slurm cluster of two nodes, and mpirun over two hosts
+that are network namespaces. Each gives the losses that the same job has as threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND, Run
 from namespaces import Host, two_hosts
-from slurm_cluster import free_port
+from slurm_cluster import free_port, wait_until_idle
 from training import CONFIG, TWO_RANKS, losses, steps
 
 LOG = ("--log", "launched.jsonl")
@@ -28,7 +28,7 @@ def expected(run: Run, tmp_path: Path, text: None) -> list[float]:
     return losses(tmp_path / "threads.jsonl")
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it does not come"
@@ -45,7 +45,7 @@ class Cluster:
     """Slurm's commands for one job in one folder."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self._environment = {**os.environ, **environment}
+        self._environment = {**os.environ, **environment, "RUNFLAT_HOST": "127.0.0.1"}
         self._folder = folder
 
     def call(self, *command: str) -> str:
@@ -60,10 +60,13 @@ class Cluster:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def submit(self, *train: str) -> str:
-        slurm = ("--launcher", "slurm", "--nodes", "1", "-O", "--output=out.txt")
+    def submit(self, *train: str, nodes: int = 1) -> str:
+        slurm = ("--launcher", "slurm", "--nodes", str(nodes), "-O", "--output=out.txt")
         said = self.call(str(COMMAND), "launch", CONFIG, *slurm, "--", *TWO_RANKS, *train, *LOG)
         return said.split()[-1]  # Submitted batch job 3
+
+    def wait_until_idle(self) -> None:
+        wait_until_idle(self._environment)
 
     def state(self, job: str) -> str:
         return self.call("scontrol", "show", "job", job).partition("JobState=")[2].split()[0]
@@ -74,8 +77,11 @@ def cluster(slurm: dict[str, str], tmp_path: Path) -> Cluster:
     return Cluster(slurm, tmp_path)
 
 
-def test_a_batch_script_trains(cluster: Cluster, tmp_path: Path, expected: list[float]) -> None:
-    job = cluster.submit(*steps(3))
+@pytest.mark.parametrize("nodes", [1, 2])  # with two it brings the Redis server they meet in
+def test_a_batch_script_trains(
+    cluster: Cluster, tmp_path: Path, expected: list[float], nodes: int
+) -> None:
+    job = cluster.submit(*steps(3), nodes=nodes)
     wait_for(lambda: cluster.state(job) in ("COMPLETED", "FAILED"))
     assert cluster.state(job) == "COMPLETED", (tmp_path / "out.txt").read_text()
     assert losses(tmp_path / "launched.jsonl") == pytest.approx(expected, rel=1e-6)
@@ -92,6 +98,44 @@ def test_near_its_limit_a_job_saves_and_is_queued_again(
     wait_for(lambda: cluster.state(job) == "PENDING")
     assert (tmp_path / "ck" / "latest").exists()
     cluster.call("scancel", job)
+
+
+# In place of `runflat`: an agent that says that it is there, and lives until another one is dead.
+AGENT = """#!/bin/sh
+touch up-$1
+until test -e dead; do sleep 0.05; done
+test "$1" = 1 && kill -KILL $$
+sleep 2
+touch survived-$1
+"""
+
+
+def agents(script: str, folder: Path, index: str) -> str:
+    """The script with such agents; `index` is the shell's word for the number of one."""
+    agent = folder / "agent.sh"
+    agent.write_text(AGENT.replace("$1", index))
+    agent.chmod(0o700)
+    return script.replace(str(COMMAND), str(agent))
+
+
+@pytest.mark.parametrize("dies", ["agent", "node"])
+def test_slurm_leaves_the_others_alone(
+    cluster: Cluster, tmp_path: Path, text: None, dies: str
+) -> None:
+    slurm = ("--launcher", "slurm", "--nodes", "2", "-O", "--output=out.txt", "--print")
+    written = cluster.call(str(COMMAND), "launch", CONFIG, *slurm)
+    script = tmp_path / "job.sh"
+    script.write_text(agents(written, tmp_path, "$SLURM_PROCID"))
+    job = cluster.call("sbatch", "--parsable", str(script)).strip()
+    wait_for(lambda: all((tmp_path / f"up-{i}").exists() for i in range(2)))
+    if dies == "node":
+        cluster.call("scontrol", "update", "NodeName=second", "State=DOWN", "Reason=test")
+    (tmp_path / "dead").touch()
+    wait_for((tmp_path / "survived-0").exists)
+    wait_for(lambda: cluster.state(job) in ("COMPLETED", "FAILED"))
+    assert not (tmp_path / "survived-1").exists()
+    if dies == "node":
+        cluster.wait_until_idle()  # its daemon is well, and reports it back
 
 
 def redis(host: Host, folder: Path) -> tuple[subprocess.Popen[bytes], str]:
@@ -128,19 +172,22 @@ def mpirun_job(
     shell.chmod(0o700)
     network = hosts[0].address.rpartition(".")[0] + ".0/24"
     names = ",".join(host.address for host in hosts)
-    options = [f"--mca plm_rsh_agent {shell}", f"--mca oob_tcp_if_include {network}"]
     return [
         *(str(COMMAND), "launch", CONFIG, "--launcher", "mpirun", "--nodes", names),
-        *("--store", store, *(f"--option={option}" for option in options)),
+        *("--store", store, f"--option=--mca oob_tcp_if_include {network}"),
         *(("--print",) if only_print else ()),
         *("--", *TWO_RANKS, *train, *LOG),
     ]
 
 
 def on(host: Host, folder: Path, *command: str) -> subprocess.Popen[bytes]:
-    as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    variables = {**os.environ, **as_root, "RUNFLAT_HOST": host.address}
-    return host.popen(*command, cwd=folder, env=variables)
+    variables = {
+        "RUNFLAT_HOST": host.address,
+        "OMPI_MCA_plm_rsh_agent": str(folder / "enter.sh"),
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }
+    return host.popen(*command, cwd=folder, env={**os.environ, **variables})
 
 
 def test_mpirun_trains_on_two_hosts(
@@ -166,14 +213,7 @@ def test_mpirun_passes_sigterm_on(
 def test_mpirun_leaves_the_others_alone_when_a_host_dies(
     hosts: tuple[Host, Host], tmp_path: Path, text: None
 ) -> None:
-    """An agent is here a script that lives as long as the test wants."""
     store = f"redis://:{PASSWORD}@{hosts[0].address}:1"
-    agent = tmp_path / "agent.sh"
-    agent.write_text(
-        "#!/bin/sh\ntouch up-$RUNFLAT_HOST\nuntil test -e dead; do sleep 0.05; done\n"
-        "sleep 1\ntouch survived-$RUNFLAT_HOST\n"
-    )
-    agent.chmod(0o700)
     written = subprocess.run(
         mpirun_job(hosts, store, tmp_path, only_print=True),
         cwd=tmp_path,
@@ -181,15 +221,13 @@ def test_mpirun_leaves_the_others_alone_when_a_host_dies(
         text=True,
         check=True,
     )
-    script = written.stdout.replace(str(COMMAND), str(agent))
+    script = agents(written.stdout, tmp_path, "$OMPI_COMM_WORLD_RANK")
     environment = ["env", f"RUNFLAT_STORE={store}"]
     job = on(hosts[0], tmp_path, *environment, "bash", "-c", script)
-    up = [tmp_path / f"up-{host.address}" for host in hosts]
-    survived = [tmp_path / f"survived-{host.address}" for host in hosts]
-    wait_for(lambda: all(file.exists() for file in up))
+    wait_for(lambda: all((tmp_path / f"up-{i}").exists() for i in range(2)))
     hosts[1].end_all()
     (tmp_path / "dead").touch()
-    wait_for(survived[0].exists)
-    assert not survived[1].exists()
+    wait_for((tmp_path / "survived-0").exists)
+    assert not (tmp_path / "survived-1").exists()
     job.kill()
     job.wait()

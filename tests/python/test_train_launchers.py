@@ -1,4 +1,4 @@
-"""Real launchers on this machine: mpirun, and a Slurm cluster of one node. Each gives the losses
+"""Real launchers on this machine: mpirun, and a Slurm cluster. Each gives the losses
 that the same job has as threads."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def test_mpirun(tmp_path: Path, expected: list[float]) -> None:
 
 
 def test_srun(tmp_path: Path, expected: list[float], slurm: dict[str, str]) -> None:
-    check(["srun", "-n2", "--overcommit"], tmp_path, expected, slurm)
+    check(["srun", "-N1", "-n2", "--overcommit"], tmp_path, expected, slurm)
 
 
 def test_ranks_of_several_hosts_meet_in_redis(tmp_path: Path, expected: list[float]) -> None:
