@@ -16,6 +16,7 @@ from runflat import InfeasibleError, ParseError, __version__
 from runflat.bench_command import bench_app
 from runflat.calibrate_command import calibrate_command
 from runflat.ckpt_command import ckpt_app
+from runflat.compare_command import compare_command
 from runflat.data_command import data_app
 from runflat.drill_command import drill_command
 from runflat.faults_command import faults_app
@@ -44,6 +45,7 @@ app.command("train")(train_command)
 app.command("launch")(launch_command)
 app.command("drill")(drill_command)
 app.command("validate")(validate_command)
+app.command("compare")(compare_command)
 app.command("calibrate")(calibrate_command)
 app.add_typer(bench_app)
 app.add_typer(faults_app)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from conftest import Run
 from kubernetes_validate import validate
 
 import runflat
-from runflat.cli import main
 
 CONFIG = "tiny-gpt-mock"  # two pipeline stages of two TP ranks: two nodes of two GPUs
 REDIS = "redis://:secret@store:6379/jobs"
@@ -24,18 +21,8 @@ JOB_PATH = "spec.replicatedJobs.0.template.spec"
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """As that of conftest, in this process: what is only printed needs no other."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["runflat", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return subprocess.CompletedProcess(sys.argv, ended.value.code, *printed)
-
-    return run_command
+def run(run_here: Run) -> Run:
+    return run_here
 
 
 def manifest(run: Run, *options: str, train: tuple[str, ...] = ()) -> list[dict[str, Any]]:
