@@ -3,8 +3,9 @@
 Version 4 ends a job with the first process that ends badly, and with the first connection to a
 node that does. `--enable-recovery` together with orte_abort_on_non_zero_status 0 keeps the other
 processes (either alone does not), and a remote shell that never fails once it is up the other
-nodes. The status of mpirun then says nothing, and after the loss of a node it does not return by
-itself. It kills on SIGTERM, but passes SIGUSR1 on: so the script turns one into the other and back.
+nodes. It kills on SIGTERM, but passes SIGUSR1 on: so the script turns one into the other and back.
+Its status then says nothing, and after the loss of a node it does not return: so the agent beside
+it says how the job ended, and that it did.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ OPTIONS = (
     Refusal(
         ("-enable-recovery", "--enable-recovery", "orte_enable_recovery"),
         _ENDS_ALL,
-        harmful=frozenset({"0", "false"}),
+        harmful="0|false",
     ),
-    Refusal(("orte_abort_on_non_zero_status",), _ENDS_ALL, harmless=frozenset({"0", "false"})),
+    Refusal(("orte_abort_on_non_zero_status",), _ENDS_ALL, harmless="0|false"),
     Refusal(("-np", "--np", "-n", "--n", "-c", "-npernode", "--npernode", "-N"), WRITTEN),
     Refusal(("-map-by", "--map-by", "-bind-to", "--bind-to"), "an agent is alone on its node"),
     Refusal(("plm_rsh_agent",), "the script wraps it: set OMPI_MCA_plm_rsh_agent"),
@@ -37,15 +38,21 @@ OPTIONS = (
 )
 ENVIRONMENT = ()
 
+_GRACE_SECONDS = 30  # between the end of an agent and that of the others
 # On a node, where all processes get the signal. The shell waits as long as the agent does.
 _AGENT = (
     'trap "kill -TERM \\$agent" USR1; (trap "" USR1; exec "$@") & agent=$!; '
-    "wait $agent; while kill -0 $agent 2> /dev/null; do wait $agent; done; wait $agent"
+    "wait $agent; while kill -0 $agent 2> /dev/null; do wait $agent; done; wait $agent; status=$?; "
+    'if test "$OMPI_COMM_WORLD_RANK" = 0 -a "$status" -lt 128 -a -w "$RUNFLAT_STATUS"; then '
+    'echo "$status" > "$RUNFLAT_STATUS"; fi; exit "$status"'
 )
+
 # mpirun calls it with a node and a command. ssh ends with 255 where it does not get through: after
 # it got through once, the node has died, which is no failure to start.
 _REMOTE_SHELL = r"""remote=$(mktemp) || exit
-trap 'rm -f "$remote"' EXIT
+RUNFLAT_STATUS=$(mktemp) || exit
+export RUNFLAT_STATUS
+trap 'rm -f "$remote" "$RUNFLAT_STATUS"' EXIT
 cat > "$remote" << 'END'
 #!/bin/sh
 ${RUNFLAT_REMOTE_SHELL:-ssh} "$1" true || exit
@@ -57,11 +64,15 @@ export RUNFLAT_REMOTE_SHELL="${OMPI_MCA_plm_rsh_agent:-ssh}"
 """
 
 _MPIRUN = 'mpirun --mca plm_rsh_agent "sh $remote"'
-_WAIT = """mpirun=$!
+_WAIT = f"""mpirun=$!
 trap 'kill -USR1 "$mpirun"' TERM
+while kill -0 "$mpirun" 2> /dev/null && ! grep -qx 0 "$RUNFLAT_STATUS"; do sleep 1; done
+for _ in $(seq {_GRACE_SECONDS}); do kill -0 "$mpirun" 2> /dev/null && sleep 1; done
+kill -KILL "$mpirun" 2> /dev/null
 wait "$mpirun"
-while kill -0 "$mpirun" 2> /dev/null; do wait "$mpirun"; done
-wait "$mpirun"
+status=$?
+ended=$(cat "$RUNFLAT_STATUS")
+exit "${{ended:-$status}}"
 """
 
 
@@ -73,7 +84,7 @@ def make_script(job: LaunchJob, options: Sequence[str]) -> str:
     command = ["mpirun", "-np", str(job.num_nodes), "--map-by", "ppr:1:node", "--bind-to", "none"]
     command += ["--host", ",".join(job.node_names)] if job.node_names else []
     command += ["--enable-recovery", "--mca", "orte_abort_on_non_zero_status", "0"]
-    command += ["--mca", "plm_rsh_no_tree_spawn", "1"]
+    command += ["--mca", "plm_rsh_no_tree_spawn", "1", "-x", "RUNFLAT_STATUS"]
     command += ["-x", "RUNFLAT_STORE"] if job.store is not None else []
     command += [*words, "bash", "-c", _AGENT, "agent", *job.command(this_program())]
     return "\n".join(

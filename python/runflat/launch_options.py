@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from runflat._core import ParseError
 
@@ -13,15 +14,17 @@ WRITTEN = "runflat launch writes it; --nodes says how many"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An option by its names, or a variable by its name, and what it would do."""
+    """An option by its names, or a variable by its name, and what it would do. Values are regular
+    expressions."""
 
     names: tuple[str, ...]
     reason: str
-    harmless: frozenset[str] = field(default_factory=frozenset)  # values that are accepted
-    harmful: frozenset[str] | None = None  # where given, only these values are refused
+    harmless: str | None = None  # values that are accepted
+    harmful: str = ".*"  # of the others, values that are refused
 
     def refuses(self, value: str) -> bool:
-        return value in self.harmful if self.harmful is not None else value not in self.harmless
+        is_harmless = self.harmless is not None and re.fullmatch(self.harmless, value)
+        return not is_harmless and re.fullmatch(self.harmful, value) is not None
 
 
 def words_of(options: Iterable[str]) -> list[str]:

@@ -18,22 +18,22 @@ from runflat.launch_store import store_lines
 SUBMIT = ("sbatch",)
 _ENDS_ALL = "Slurm would end every agent when one ends badly"
 OPTIONS = (
-    Refusal(("-K", "--kill-on-bad-exit"), _ENDS_ALL, harmless=frozenset({"0"})),
+    Refusal(("-K", "--kill-on-bad-exit"), _ENDS_ALL, harmless="0"),
     Refusal(
         ("-k", "--no-kill"),
         "the job would end with the first node that dies",
-        harmful=frozenset({"off"}),
+        harmful="off",
     ),
     Refusal(("-N", "--nodes", "-n", "--ntasks", "--ntasks-per-node", "--gpus-per-node"), WRITTEN),
     Refusal(("-D", "--chdir"), "the paths of the job are relative to this folder"),
-    Refusal(("--signal",), "the script needs its own"),
+    Refusal(("--signal",), "the script waits for B:USR1@SECONDS", harmless=r"B:USR1@\d+"),
 )
 ENVIRONMENT = (
-    Refusal(("SLURM_KILL_BAD_EXIT",), _ENDS_ALL, harmless=frozenset({"0"})),
+    Refusal(("SLURM_KILL_BAD_EXIT",), _ENDS_ALL, harmless="0"),
     Refusal(
         ("SLURM_NO_KILL", "SBATCH_NO_KILL"),
         "the job would end with the first node that dies",
-        harmful=frozenset({"off"}),
+        harmful="off",
     ),
 )
 _GRACE_SECONDS = 300  # before the time limit, for a checkpoint
@@ -52,6 +52,17 @@ trap 'kill "$redis"' EXIT
 export RUNFLAT_STORE="redis://:$password@${RUNFLAT_HOST:-$(hostname)}:$port/$SLURM_JOB_ID"
 """
 
+# Around the agent of a node. That of the first says how the job ended: srun would say how badly the
+# worst one did, although the others may have gone on without it. TERM reaches the agent, too.
+_AGENT = (
+    'trap : TERM; "$@"; status=$?; '
+    'if test "$SLURM_PROCID" = 0 -a "$status" -lt 128; '
+    'then echo "$status" > "$RUNFLAT_STATUS"; fi; exit "$status"'
+)
+_STATUS = r"""RUNFLAT_STATUS=$(mktemp) || exit
+export RUNFLAT_STATUS
+"""
+
 _WAIT = r"""step=$!
 {trap}
 trap : TERM # of scancel or preemption: Slurm tells the agents too, and this waits for them
@@ -59,6 +70,8 @@ wait "$step"
 while kill -0 "$step" 2> /dev/null; do wait "$step"; done
 wait "$step"
 status=$?
+ended=$(cat "$RUNFLAT_STATUS")
+rm -f "$RUNFLAT_STATUS"
 """
 
 _RESUME = r"""if [ "$near_limit" = 1 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
@@ -68,6 +81,7 @@ _RESUME = r"""if [ "$near_limit" = 1 ]; then scontrol requeue "$SLURM_JOB_ID"; f
 def make_script(job: LaunchJob, options: Sequence[str]) -> str:
     words = words_of(options)
     check_options(words, OPTIONS)
+    agent = job.command(this_program())
     step = ["srun", "--no-kill", "--kill-on-bad-exit=0", "--wait=0", "--cpu-bind=none"]
     if job.store is not None or job.num_nodes == 1:
         lines = store_lines(job.store, "$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}")
@@ -80,8 +94,10 @@ def make_script(job: LaunchJob, options: Sequence[str]) -> str:
             *_directives(job, options),
             "umask 077",
             *lines,
-            shlex.join([*step, *job.command(this_program())]) + " &",
-            _WAIT.format(trap=trap) + (_RESUME if job.is_resumable else "") + 'exit "$status"\n',
+            _STATUS + shlex.join([*step, "bash", "-c", _AGENT, "agent", *agent]) + " &",
+            _WAIT.format(trap=trap)
+            + (_RESUME if job.is_resumable else "")
+            + 'exit "${ended:-$status}"\n',
         ]
     )
 

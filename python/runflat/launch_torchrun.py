@@ -20,17 +20,15 @@ _RESTARTS = "torchrun would restart the agents that survive; they start their wo
 _MEMBERS = "this rendezvous restarts all agents when a node goes or comes back; static does not"
 SUBMIT = ("sh", "-c")
 OPTIONS = (
-    Refusal(("--nproc-per-node",), _SIBLINGS, harmless=frozenset({"1"})),
-    Refusal(("--max-restarts",), _RESTARTS, harmless=frozenset({"0"})),
-    Refusal(("--rdzv-backend", "--standalone"), _MEMBERS, harmless=frozenset({"static"})),
+    Refusal(("--nproc-per-node",), _SIBLINGS, harmless="1"),
+    Refusal(("--max-restarts",), _RESTARTS, harmless="0"),
+    Refusal(("--rdzv-backend", "--standalone"), _MEMBERS, harmless="static"),
     Refusal(("--nnodes", "--node-rank", "--master-addr"), WRITTEN),
 )
 ENVIRONMENT = (
-    Refusal(("PET_NPROC_PER_NODE",), _SIBLINGS, harmless=frozenset({"1"})),
-    Refusal(("PET_MAX_RESTARTS",), _RESTARTS, harmless=frozenset({"0"})),
-    Refusal(
-        ("PET_RDZV_BACKEND", "PET_STANDALONE"), _MEMBERS, harmless=frozenset({"static", "0", ""})
-    ),
+    Refusal(("PET_NPROC_PER_NODE",), _SIBLINGS, harmless="1"),
+    Refusal(("PET_MAX_RESTARTS",), _RESTARTS, harmless="0"),
+    Refusal(("PET_RDZV_BACKEND", "PET_STANDALONE"), _MEMBERS, harmless="static|0|"),
 )
 
 

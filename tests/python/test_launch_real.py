@@ -77,14 +77,21 @@ def cluster(slurm: dict[str, str], tmp_path: Path) -> Cluster:
     return Cluster(slurm, tmp_path)
 
 
-@pytest.mark.parametrize("nodes", [1, 2])  # with two it brings the Redis server they meet in
-def test_a_batch_script_trains(
-    cluster: Cluster, tmp_path: Path, expected: list[float], nodes: int
+def test_a_batch_script_trains_on_two_nodes(
+    cluster: Cluster, tmp_path: Path, expected: list[float]
 ) -> None:
-    job = cluster.submit(*steps(3), nodes=nodes)
+    """They meet in the Redis server that the script brings."""
+    job = cluster.submit(*steps(3), nodes=2)
     wait_for(lambda: cluster.state(job) in ("COMPLETED", "FAILED"))
     assert cluster.state(job) == "COMPLETED", (tmp_path / "out.txt").read_text()
     assert losses(tmp_path / "launched.jsonl") == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_batch_script_that_cannot_train_fails(cluster: Cluster, tmp_path: Path) -> None:
+    job = cluster.submit(*steps(3))  # its data is not there
+    wait_for(lambda: cluster.state(job) in ("COMPLETED", "FAILED"))
+    assert cluster.state(job) == "FAILED"
+    assert "text.idx" in (tmp_path / "out.txt").read_text()
 
 
 def test_near_its_limit_a_job_saves_and_is_queued_again(
@@ -105,7 +112,7 @@ AGENT = """#!/bin/sh
 touch up-$1
 until test -e dead; do sleep 0.05; done
 test "$1" = 1 && kill -KILL $$
-sleep 2
+sleep 1
 touch survived-$1
 """
 
@@ -133,9 +140,57 @@ def test_slurm_leaves_the_others_alone(
     (tmp_path / "dead").touch()
     wait_for((tmp_path / "survived-0").exists)
     wait_for(lambda: cluster.state(job) in ("COMPLETED", "FAILED"))
+    assert cluster.state(job) == "COMPLETED"
     assert not (tmp_path / "survived-1").exists()
     if dies == "node":
         cluster.wait_until_idle()  # its daemon is well, and reports it back
+
+
+TORCHRUN = r"""#!/bin/sh
+# What torchrun's static rendezvous gives one process per node, and the line it needs for that.
+for word in "$@"; do
+  shift
+  case $word in
+    --nnodes=*) export WORLD_SIZE="${word#*=}" ;;
+    --node-rank=*) export RANK="${word#*=}" ;;
+    --master-addr=*) export MASTER_ADDR="${word#*=}" ;;
+    --nproc-per-node=1 | --max-restarts=0 | --rdzv-backend=static) ;;
+    --no-python) break ;;
+    *) exit 64 ;;
+  esac
+done
+export LOCAL_RANK=0 LOCAL_WORLD_SIZE=1
+exec "$@"
+"""
+
+
+def test_the_script_of_torchrun_trains_on_every_node(tmp_path: Path, expected: list[float]) -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server")
+    port = free_port()
+    store = f"redis://:{PASSWORD}@127.0.0.1:{port}"
+    torchrun = tmp_path / "torchrun"
+    torchrun.write_text(TORCHRUN)
+    torchrun.chmod(0o700)
+    launcher = ("--launcher", "torchrun", "--nodes", "127.0.0.1,127.0.0.2", "--store", store)
+    script = subprocess.run(
+        [COMMAND, "launch", CONFIG, *launcher, "--print", "--", *TWO_RANKS, *steps(3), *LOG],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNFLAT_STORE": store}
+    environment = {**os.environ, **variables, "RUNFLAT_HOST": "127.0.0.1"}
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", ""]
+    with subprocess.Popen(["redis-server", *options], cwd=tmp_path) as server:
+        nodes = [
+            subprocess.Popen(["sh", "-c", script, "launch.sh", str(rank), "run"], env=environment)
+            for rank in range(2)
+        ]
+        assert [node.wait(timeout=60) for node in nodes] == [0, 0]
+        server.terminate()
+    assert losses(tmp_path / "launched.jsonl") == pytest.approx(expected, rel=1e-6)
 
 
 def redis(host: Host, folder: Path) -> tuple[subprocess.Popen[bytes], str]:
@@ -198,6 +253,13 @@ def test_mpirun_trains_on_two_hosts(
     assert losses(tmp_path / "launched.jsonl") == pytest.approx(expected, rel=1e-6)
 
 
+def test_mpirun_says_that_a_job_failed(
+    hosts: tuple[Host, Host], store: str, tmp_path: Path
+) -> None:
+    job = on(hosts[0], tmp_path, *mpirun_job(hosts, store, tmp_path, *steps(3)))
+    assert job.wait(timeout=60) == 2  # its data is not there
+
+
 def test_mpirun_passes_sigterm_on(
     hosts: tuple[Host, Host], store: str, tmp_path: Path, text: None
 ) -> None:
@@ -221,13 +283,12 @@ def test_mpirun_leaves_the_others_alone_when_a_host_dies(
         text=True,
         check=True,
     )
-    script = agents(written.stdout, tmp_path, "$OMPI_COMM_WORLD_RANK")
+    script = agents(written.stdout, tmp_path, "$OMPI_COMM_WORLD_RANK").replace("seq 30", "seq 1")
     environment = ["env", f"RUNFLAT_STORE={store}"]
     job = on(hosts[0], tmp_path, *environment, "bash", "-c", script)
     wait_for(lambda: all((tmp_path / f"up-{i}").exists() for i in range(2)))
     hosts[1].end_all()
     (tmp_path / "dead").touch()
-    wait_for((tmp_path / "survived-0").exists)
+    assert job.wait(timeout=60) == 0
+    assert (tmp_path / "survived-0").exists()
     assert not (tmp_path / "survived-1").exists()
-    job.kill()
-    job.wait()
