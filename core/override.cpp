@@ -22,12 +22,35 @@ Value parse_scalar_or_text(std::string_view text) {
   return std::string(text);
 }
 
+bool is_table(const Value* value) {
+  return value != nullptr && value->get_if<Value::Object>() != nullptr;
+}
+
+/// Tables change key by key, everything else as a whole.
+void merge(Value& document, const Value& changes) {
+  for (const auto& [key, value] : *changes.get_if<Value::Object>()) {
+    const Value* old = document.find(key);
+    if (is_table(old) && is_table(&value)) {
+      Value table = *old;
+      merge(table, value);
+      document.set(key, std::move(table));
+    } else {
+      document.set(key, value);
+    }
+  }
+}
+
 }  // namespace
 
 void apply_override(Value& document, std::string_view assignment) {
   const std::size_t equals = assignment.find('=');
+  if (equals == std::string_view::npos && assignment.ends_with(".toml")) {
+    merge(document, read_document(assignment));
+    return;
+  }
   if (equals == std::string_view::npos || equals == 0) {
-    throw ParseError("--set", assignment, "expected key=value, as in cluster.num_nodes=128");
+    throw ParseError(
+        "--set", assignment, "expected key=value, as in cluster.num_nodes=128, or a .toml file");
   }
   try {
     document.set_path(assignment.substr(0, equals),

@@ -31,7 +31,9 @@ constexpr std::array kLaunchers = {
               "OMPI_COMM_WORLD_LOCAL_SIZE"},
     // The step's size: SLURM_NTASKS is also there in a batch script, which is no rank.
     Variables{"Slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", nullptr},
-    Variables{"MPI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"}};
+    Variables{"MPI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"},
+    // An indexed Job's pods know their index; how many they are, the manifest of `runflat launch`.
+    Variables{"Kubernetes", "JOB_COMPLETION_INDEX", "RUNFLAT_NUM_PODS", nullptr, nullptr}};
 
 bool is_this_host(const std::string& address) {
   return address == "localhost" || address == "127.0.0.1" || address == "::1";
@@ -74,7 +76,7 @@ std::string job_of(const Environment& environment) {
 }  // namespace
 
 std::optional<std::int64_t> environment_number(const Environment& environment, const char* name) {
-  const std::optional<std::string> text = environment(name);
+  const std::optional<std::string> text = name != nullptr ? environment(name) : std::nullopt;
   if (!text) {
     return std::nullopt;
   }

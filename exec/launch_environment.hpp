@@ -19,7 +19,7 @@ using Environment = std::function<std::optional<std::string>(const char* name)>;
 
 /// The place of this process in a job whose processes a launcher has started.
 struct LaunchPlace {
-  std::string launcher;  ///< what a person calls it: torchrun, Slurm, Open MPI, MPI
+  std::string launcher;  ///< what a person calls it: torchrun, Slurm, Open MPI, MPI, Kubernetes
   std::int64_t rank = 0;
   std::int64_t world_size = 1;
   std::int64_t local_rank = 0;  ///< among the ranks of this host
@@ -29,8 +29,9 @@ struct LaunchPlace {
   friend bool operator==(const LaunchPlace&, const LaunchPlace&) = default;
 };
 
-/// What torchrun (RANK, WORLD_SIZE, ...), Open MPI (OMPI_COMM_WORLD_*), srun (SLURM_*) or an mpirun
-/// with PMI (PMI_*) says, the first of them that says something. Nothing without a launcher, and in
+/// What torchrun (RANK, WORLD_SIZE, ...), Open MPI (OMPI_COMM_WORLD_*), srun (SLURM_*), an mpirun
+/// with PMI (PMI_*) or an indexed Kubernetes Job (JOB_COMPLETION_INDEX, RUNFLAT_NUM_PODS) says, the
+/// first of them that says something. Nothing without a launcher, and in
 /// a job of one process, which is free to start ranks of its own. ParseError for what is no place.
 [[nodiscard]] std::optional<LaunchPlace> read_launch_place(const Environment& environment);
 

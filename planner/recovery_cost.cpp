@@ -11,9 +11,8 @@ namespace {
 
 constexpr double kGiga = 1e9;
 
-Seconds communicator_time(const Scenario& scenario) {
-  const RecoverySpec& recovery = scenario.recovery;
-  const auto ranks = static_cast<double>(scenario.layout.num_ranks());
+Seconds communicator_time(const RecoverySpec& recovery, std::int64_t num_ranks) {
+  const auto ranks = static_cast<double>(num_ranks);
   switch (recovery.communicators) {
     case Communicators::shrink:
       return recovery.communicator_base + recovery.communicator_per_doubling * std::log2(ranks);
@@ -26,22 +25,15 @@ Seconds communicator_time(const Scenario& scenario) {
   return {};
 }
 
-/// Everything around the state: what stops, connects and warms up.
-Seconds around_state(const Scenario& scenario) {
-  const RecoverySpec& recovery = scenario.recovery;
-  return recovery.quiesce + recovery.quiesce_pending + communicator_time(scenario) +
-         recovery.warm_up;
-}
-
-Seconds copy_time(const Scenario& scenario, Bytes over_network, Bytes within_domain) {
-  const RecoverySpec& recovery = scenario.recovery;
+Seconds copy_time(const RecoverySpec& recovery, Bytes over_network, Bytes within_domain) {
   return recovery.state_copy_base +
          over_network / BytesPerSecond{recovery.state_copy_GBps * kGiga} +
          within_domain / BytesPerSecond{recovery.nvlink_copy_GBps * kGiga};
 }
 
 Seconds in_place(const Scenario& scenario) {
-  return around_state(scenario) + copy_time(scenario, state_of_one_gpu(scenario), Bytes{});
+  return in_place_cost(scenario.recovery, scenario.layout.num_ranks(), state_of_one_gpu(scenario))
+      .total();
 }
 
 Seconds load_time(const Scenario& scenario) {
@@ -50,16 +42,17 @@ Seconds load_time(const Scenario& scenario) {
 
 Seconds restart_time(const Scenario& scenario) {
   const RecoverySpec& recovery = scenario.recovery;
-  return recovery.start ? *recovery.start + load_time(scenario) + communicator_time(scenario) +
-                              recovery.warm_up
-                        : recovery.restart;
+  return recovery.start
+             ? *recovery.start + load_time(scenario) +
+                   communicator_time(recovery, scenario.layout.num_ranks()) + recovery.warm_up
+             : recovery.restart;
 }
 
 /// A restart whose state is in the memory of the hosts.
 Seconds restart_from_memory(const Scenario& scenario) {
   const Seconds without_load = restart_time(scenario) - load_time(scenario);
   return std::max(Seconds{0.0}, without_load) +
-         copy_time(scenario, state_of_one_gpu(scenario), Bytes{});
+         copy_time(scenario.recovery, state_of_one_gpu(scenario), Bytes{});
 }
 
 struct PolicyPauses {
@@ -121,6 +114,16 @@ Seconds mean_detection(const Scenario& scenario) {
 
 }  // namespace
 
+InPlaceCost in_place_cost(const RecoverySpec& recovery,
+                          std::int64_t num_ranks,
+                          Bytes over_network,
+                          Bytes within_domain) {
+  return {.quiesce = recovery.quiesce + recovery.quiesce_pending,
+          .communicators = communicator_time(recovery, num_ranks),
+          .state_copy = copy_time(recovery, over_network, within_domain),
+          .warm_up = recovery.warm_up};
+}
+
 Bytes state_of_one_gpu(const Scenario& scenario) {
   return state_of_job(scenario) / static_cast<double>(scenario.layout.tp * scenario.layout.pp);
 }
@@ -134,9 +137,11 @@ Seconds transition_time(const Transition& transition, const Scenario& scenario) 
   if (transition.is_empty()) {
     return {};
   }
-  return around_state(scenario) + copy_time(scenario,
-                                            transition.most_between_domains(scenario.cluster),
-                                            transition.most_within_domains(scenario.cluster));
+  return in_place_cost(scenario.recovery,
+                       scenario.layout.num_ranks(),
+                       transition.most_between_domains(scenario.cluster),
+                       transition.most_within_domains(scenario.cluster))
+      .total();
 }
 
 std::array<sim::ChangeCost, sim::kNumChanges> change_costs(PolicyKind policy,

@@ -7,8 +7,26 @@
 #include "sim/job_life.hpp"
 
 #include <array>
+#include <cstdint>
 
 namespace runflat::planner {
+
+/// The parts of a recovery in place; what comes before is detection, what follows the redone step.
+struct InPlaceCost {
+  Seconds quiesce{};
+  Seconds communicators{};
+  Seconds state_copy{};
+  Seconds warm_up{};
+
+  [[nodiscard]] Seconds total() const { return quiesce + communicators + warm_up + state_copy; }
+};
+
+/// On a job of so many ranks, with the bytes that the busiest GPU copies over the network and
+/// within its NVLink domain.
+[[nodiscard]] InPlaceCost in_place_cost(const RecoverySpec& recovery,
+                                        std::int64_t num_ranks,
+                                        Bytes over_network,
+                                        Bytes within_domain = {});
 
 /// What each change of a job costs under a policy, by sim::Change. Detection is apart.
 /// In-place recovery takes quiesce + communicators (shrunk or new, see RecoverySpec) + state copy

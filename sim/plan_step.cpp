@@ -140,7 +140,12 @@ StepQuery replica_query(const Plan& plan, DpRank replica) {
 Expected<PlanStep, Infeasible> price_plan(const Plan& plan,
                                           std::string_view release,
                                           Timeline* timeline) {
-  const HardwareParameters on = load_hardware(plan.cluster, release);
+  return price_plan(plan, load_hardware(plan.cluster, release), timeline);
+}
+
+Expected<PlanStep, Infeasible> price_plan(const Plan& plan,
+                                          const HardwareParameters& on,
+                                          Timeline* timeline) {
   PlanStep step;
   step.gpu = on.gpu;
   step.release = on.release;

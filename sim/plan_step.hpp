@@ -45,6 +45,10 @@ struct PlanStep {
 [[nodiscard]] Expected<PlanStep, Infeasible> price_plan(const Plan& plan,
                                                         std::string_view release = "",
                                                         Timeline* timeline = nullptr);
+/// The same on other parameters than those of a shipped file.
+[[nodiscard]] Expected<PlanStep, Infeasible> price_plan(const Plan& plan,
+                                                        const HardwareParameters& on,
+                                                        Timeline* timeline = nullptr);
 
 /// The step as the document that `runflat step --json` writes.
 [[nodiscard]] Value to_value(const PlanStep& step);

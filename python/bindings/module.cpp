@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, m) {
   runflat::python::bind_scenario(m);
   runflat::python::bind_plan(m);
   runflat::python::bind_step(m);
+  runflat::python::bind_recovery(m);
   runflat::python::bind_what_if(m);
   runflat::python::bind_sim(m);
   runflat::python::bind_faults(m);

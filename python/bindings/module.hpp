@@ -9,6 +9,7 @@ void bind_core(pybind11::module_& m);
 void bind_scenario(pybind11::module_& m);
 void bind_plan(pybind11::module_& m);
 void bind_step(pybind11::module_& m);
+void bind_recovery(pybind11::module_& m);
 void bind_what_if(pybind11::module_& m);
 void bind_sim(pybind11::module_& m);
 void bind_faults(pybind11::module_& m);

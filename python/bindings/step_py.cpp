@@ -4,6 +4,7 @@
 #include "core/timeline.hpp"
 #include "python/bindings/module.hpp"
 #include "sim/calibration.hpp"
+#include "sim/hardware.hpp"
 #include "sim/plan_step.hpp"
 #include "sim/step_fit.hpp"
 #include "sim/validation.hpp"
@@ -13,6 +14,7 @@
 #include <pybind11/stl/filesystem.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,11 +24,26 @@ namespace py = pybind11;
 namespace runflat::python {
 namespace {
 
+/// The parameters of a file, in NVLink domains of the plan's size, or of a shipped release.
+sim::HardwareParameters hardware_of(const Plan& plan,
+                                    const std::string& release,
+                                    const std::optional<std::filesystem::path>& file) {
+  if (!file) {
+    return sim::load_hardware(plan.cluster, release);
+  }
+  sim::HardwareParameters hardware = sim::read_hardware(*file);
+  hardware.fabric.domain_size = plan.cluster.domain_size;
+  return hardware;
+}
+
 /// The step of a plan as JSON, and its simulated timeline as a Chrome trace.
-std::pair<std::string, std::string> price_plan(const Plan& plan, const std::string& release) {
+std::pair<std::string, std::string> price_plan(
+    const Plan& plan,
+    const std::string& release,
+    const std::optional<std::filesystem::path>& hardware) {
   const py::gil_scoped_release unlocked;
   Timeline timeline;
-  const auto step = sim::price_plan(plan, release, &timeline);
+  const auto step = sim::price_plan(plan, hardware_of(plan, release, hardware), &timeline);
   if (!step) {
     throw InfeasibleError(step.error().reason);
   }
@@ -65,7 +82,12 @@ std::string calibrate(const std::filesystem::path& measured) {
 }  // namespace
 
 void bind_step(py::module_& m) {
-  m.def("price_plan", &price_plan, py::arg("plan"), py::kw_only(), py::arg("release"));
+  m.def("price_plan",
+        &price_plan,
+        py::arg("plan"),
+        py::kw_only(),
+        py::arg("release"),
+        py::arg("hardware") = std::nullopt);
   m.def("validate_steps", &validate_steps, py::arg("tables"), py::kw_only(), py::arg("by"));
   m.def("cross_validate_steps",
         &cross_validate_steps,

@@ -1,3 +1,5 @@
+#include "core/document.hpp"
+#include "core/plan.hpp"
 #include "exec/gpu_sampler.hpp"
 #include "exec/launch_environment.hpp"
 #include "exec/make_device.hpp"
@@ -15,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace py = pybind11;
@@ -27,6 +30,13 @@ constexpr auto kSampleInterval = std::chrono::milliseconds(50);
 std::int64_t train_world_size(const std::filesystem::path& config,
                               const std::vector<std::string>& overrides) {
   return exec::load_train_config(config, overrides).plan.layout.num_ranks();
+}
+
+/// The plan of the job, and the document that it was read from as JSON.
+std::pair<Plan, std::string> train_job(const std::filesystem::path& config,
+                                       const std::vector<std::string>& overrides) {
+  exec::TrainConfig job = exec::load_train_config(config, overrides);
+  return {std::move(job.plan), to_json_text(job.document)};
 }
 
 /// The launcher that has started this process as one of several ranks.
@@ -50,6 +60,7 @@ std::vector<SampleRow> stop(exec::GpuSampler& sampler) {
 
 void bind_train(py::module_& m) {
   m.def("train_world_size", &train_world_size, py::arg("config"), py::arg("overrides"));
+  m.def("train_job", &train_job, py::arg("config"), py::arg("overrides"));
   m.def("launcher", &launcher);
   m.def("count_gpus", &exec::count_gpus);
   m.def("gpu_versions", &exec::gpu_versions);

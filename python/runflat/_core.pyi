@@ -227,8 +227,16 @@ def what_if(
     loss_curves: bool = ...,
     progress: Callable[[int, int], None] | None,
 ) -> WhatIfResult: ...
-def price_plan(plan: Plan, *, release: str) -> tuple[str, str]:
-    """The plan's step as JSON, and its simulated timeline as a Chrome trace."""
+def price_plan(plan: Plan, *, release: str, hardware: Path | None = ...) -> tuple[str, str]:
+    """The plan's step as JSON, and its simulated timeline as a Chrome trace. `hardware` is a
+    parameter file in place of a shipped release."""
+
+def recovery_costs(costs: Path | None, *, old: Plan, next: Plan) -> dict[str, float | None]:
+    """Seconds that the `[recovery]` of a file, or the default, charges for this change: quiesce,
+    communicators, move, warm_up; the bytes of the busiest GPU, network_bytes and domain_bytes; and
+    the table's own detect_crash, detect_hang, restart, communicator_base,
+    communicator_per_doubling, state_copy_GBps and nvlink_copy_GBps. move and bytes are None where
+    no transition exists."""
 
 def validate_steps(tables: Sequence[Path], *, by: Sequence[str]) -> str:
     """Predicted against measured steps, as JSON."""
@@ -317,6 +325,10 @@ class IndexedDataset:
 
 def train_world_size(config: Path, overrides: Sequence[str]) -> int:
     """How many ranks a configuration for training has. ParseError for one that is not right."""
+
+def train_job(config: Path, overrides: Sequence[str]) -> tuple[Plan, str]:
+    """The plan of a configuration for training, and the configuration as JSON, overrides applied.
+    ParseError as train_world_size."""
 
 def launcher() -> str | None:
     """The launcher (torchrun, Slurm, ...) that started this process as one of several ranks."""

@@ -16,9 +16,11 @@ from runflat import InfeasibleError, ParseError, __version__
 from runflat.bench_command import bench_app
 from runflat.calibrate_command import calibrate_command
 from runflat.ckpt_command import ckpt_app
+from runflat.compare_command import compare_command
 from runflat.data_command import data_app
 from runflat.drill_command import drill_command
 from runflat.faults_command import faults_app
+from runflat.launch_command import launch_command
 from runflat.plan_command import plan_command
 from runflat.reproduce_command import reproduce_app
 from runflat.step_command import step_command
@@ -40,8 +42,10 @@ app.add_typer(reproduce_app, name="reproduce")
 app.command("plan")(plan_command)
 app.command("step")(step_command)
 app.command("train")(train_command)
+app.command("launch")(launch_command)
 app.command("drill")(drill_command)
 app.command("validate")(validate_command)
+app.command("compare")(compare_command)
 app.command("calibrate")(calibrate_command)
 app.add_typer(bench_app)
 app.add_typer(faults_app)

@@ -9,7 +9,11 @@ import typer
 Scenario = Annotated[str, typer.Argument(help="A TOML file or the name of a shipped scenario.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the file."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE|FILE",
+        help="Change one value of the file, or those of a TOML file.",
+    ),
 ]
 Faults = Annotated[
     list[str] | None,

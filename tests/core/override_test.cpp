@@ -5,6 +5,8 @@
 #include "tests/catch.hpp"
 
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
 #include <string>
 
 using namespace runflat;
@@ -54,4 +56,18 @@ TEST_CASE("an override that has no place is refused with its text", "[core][over
   }
   CHECK_THROWS_WITH(with_override("cluster.num_nodes.x=1"),
                     Catch::Contains("cluster.num_nodes.x=1"));
+}
+
+TEST_CASE("a TOML file changes the values that it holds, key by key", "[core][override]") {
+  const std::filesystem::path file =
+      std::filesystem::temp_directory_path() / "runflat_override_test.toml";
+  std::ofstream(file) << "[cluster]\nnum_nodes = 8\n[cluster.rack]\nrows = 2\n[new]\nx = 1\n";
+  CHECK(with_override(file.string()) ==
+        parse_toml("[cluster]\nnum_nodes = 8\nrack.rows = 2\n[[faults]]\nrate = 1.5\n"
+                   "[new]\nx = 1\n",
+                   "a.toml"));
+  std::ofstream(file) << "faults = []\n";
+  CHECK(*with_override(file.string()).find("faults") == Value(Value::Array{}));
+  std::filesystem::remove(file);
+  CHECK_THROWS_WITH(with_override(file.string()), Catch::Contains(file.string()));
 }

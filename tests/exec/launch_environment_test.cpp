@@ -76,6 +76,14 @@ TEST_CASE("each launcher's variables give the place", "[exec][launch]") {
   REQUIRE(mpi);
   CHECK(mpi->launcher == "MPI");
   CHECK_FALSE(mpi->is_one_host);
+
+  const auto pod = place_of({{"JOB_COMPLETION_INDEX", "1"}, {"RUNFLAT_NUM_PODS", "3"}});
+  REQUIRE(pod);
+  CHECK(pod->launcher == "Kubernetes");
+  CHECK(pod->rank == 1);
+  CHECK(pod->world_size == 3);
+  CHECK(pod->local_rank == 0);
+  CHECK_FALSE(pod->is_one_host);
 }
 
 TEST_CASE("one process alone, or a batch script, is no rank", "[exec][launch]") {
