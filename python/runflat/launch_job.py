@@ -17,14 +17,14 @@ from runflat.train_command import config_file, train_command
 
 # What trains a plan that is given without a configuration.
 _PLAN_CONFIG = "any-plan-mock"
-_LONGEST_NAME = 40  # what Kubernetes adds to it must fit into the 63 letters of a host's name
+LONGEST_NAME = 40  # what Kubernetes adds to it must fit into the 63 letters of a host's name
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchJob:
     """A job on `num_nodes` nodes, whose arguments `runflat train` has accepted."""
 
-    name: str  # lower-case letters, digits and hyphens
+    name: str  # a letter, then letters, digits and hyphens, all lower-case
     config: Path
     options: tuple[str, ...]  # of `runflat train`, after the configuration
     document: dict[str, Any]  # the configuration, overrides applied
@@ -94,7 +94,9 @@ def _train_parameters(config: Path, options: Sequence[str]) -> dict[str, Any]:
 
 
 def _name_of(stem: str) -> str:
-    return re.sub("[^a-z0-9]+", "-", stem.lower())[:_LONGEST_NAME].strip("-") or "job"
+    name = re.sub("[^a-z0-9]+", "-", stem.lower()).strip("-")
+    name = name if name[:1].isalpha() else f"job-{name}"
+    return name[:LONGEST_NAME].strip("-")
 
 
 def this_program() -> str:

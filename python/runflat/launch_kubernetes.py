@@ -7,8 +7,10 @@ infeasible plan (status 2 and 3 of `runflat train`) ends the Job, and the JobSet
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -16,7 +18,7 @@ from urllib.parse import quote, urlsplit
 import yaml
 
 from runflat._core import ParseError
-from runflat.launch_job import LaunchJob
+from runflat.launch_job import LONGEST_NAME, LaunchJob
 from runflat.launch_redis import redis_objects
 from runflat.launch_store import REDIS
 
@@ -26,6 +28,7 @@ FOREVER = 2**31 - 1
 _FINAL_STATUSES = [2, 3]
 _MOUNT = "/etc/runflat"
 _GRACE_SECONDS = 600  # for a checkpoint
+_NAME = "metadata.name"
 _POD = "spec.replicatedJobs.0.template.spec"
 
 
@@ -44,7 +47,9 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def make_script(job: LaunchJob, options: Sequence[str], image: str) -> str:
-    """`options` are `path=value`, of the JobSet."""
+    """`options` are `path=value`, of the JobSet. Its metadata.name names all objects: jobs that run
+    at the same time need different ones."""
+    job = replace(job, name=_name(options, job.name))
     jobset = _jobset(job, image)
     for option in options:
         path, equals, value = option.partition("=")
@@ -58,6 +63,17 @@ def make_script(job: LaunchJob, options: Sequence[str], image: str) -> str:
     for other in objects if namespace else []:
         other["metadata"]["namespace"] = namespace
     return yaml.dump_all([*objects, jobset], Dumper=_Dumper, sort_keys=False, width=100)
+
+
+def _name(options: Sequence[str], default: str) -> str:
+    given = [value for path, _, value in (o.partition("=") for o in options) if path == _NAME]
+    name = given[-1] if given else default
+    if not re.fullmatch(r"[a-z][-a-z0-9]*[a-z0-9]", name) or len(name) > LONGEST_NAME:
+        raise ParseError(
+            f"--option {_NAME}={name}: expected up to {LONGEST_NAME} lower-case letters, digits "
+            "and hyphens, a letter first"
+        )
+    return name
 
 
 def _check(jobset: dict[str, Any]) -> None:

@@ -64,7 +64,8 @@ export RUNFLAT_STATUS
 """
 
 _WAIT = r"""step=$!
-{trap}
+near_limit=0
+trap 'near_limit=1; scancel --signal=TERM "$SLURM_JOB_ID.0"' USR1 # Slurm sends it near the limit
 trap : TERM # of scancel or preemption: Slurm tells the agents too, and this waits for them
 wait "$step"
 while kill -0 "$step" 2> /dev/null; do wait "$step"; done
@@ -74,7 +75,7 @@ ended=$(cat "$RUNFLAT_STATUS")
 rm -f "$RUNFLAT_STATUS"
 """
 
-_RESUME = r"""if [ "$near_limit" = 1 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+_REQUEUE = """if [ "$near_limit" = 1 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
 """
 
 
@@ -87,17 +88,13 @@ def make_script(job: LaunchJob, options: Sequence[str]) -> str:
         lines = store_lines(job.store, "$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}")
     else:
         lines = _OWN_STORE.splitlines()
-    told = 'scancel --signal=TERM "$SLURM_JOB_ID.0"'
-    trap = f"near_limit=0\ntrap 'near_limit=1; {told}' USR1 # sent near the time limit"
     return "\n".join(
         [
             *_directives(job, options),
             "umask 077",
             *lines,
             _STATUS + shlex.join([*step, "bash", "-c", _AGENT, "agent", *agent]) + " &",
-            _WAIT.format(trap=trap)
-            + (_RESUME if job.is_resumable else "")
-            + 'exit "${ended:-$status}"\n',
+            _WAIT + (_REQUEUE if job.is_resumable else "") + 'exit "${ended:-$status}"\n',
         ]
     )
 

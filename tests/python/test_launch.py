@@ -76,6 +76,16 @@ def test_the_password_of_a_manifest_stands_in_its_secret_alone(run: Run) -> None
     assert of_kind(own, "Secret")["stringData"] == {"url": REDIS}
 
 
+def test_one_name_tells_jobs_apart(run: Run) -> None:
+    def names(objects: list[dict[str, Any]]) -> set[tuple[str, str]]:
+        return {(item["kind"], item["metadata"]["name"]) for item in objects}
+
+    assert not names(manifest(run)) & names(manifest(run, "-O", "metadata.name=second"))
+    done = run("launch", CONFIG, *KUBERNETES, "-O", "metadata.name=2nd")
+    assert done.returncode == 2
+    assert "a letter first" in done.stderr
+
+
 def test_a_plan_is_trained_on_made_up_data(run: Run, tmp_path: Path) -> None:
     assert run("plan", "small", "--failed", "3", "-o", "plan.json").returncode == 0
     done = run("launch", "plan.json", *KUBERNETES)
