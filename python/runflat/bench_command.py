@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runflat import bench_comm, bench_kernels, bench_step, options
+from runflat import bench_comm, bench_kernels, bench_recovery, bench_step, options
 from runflat._core import ParseError
 from runflat.bench_calibration import measured_document
 from runflat.bench_run import publish, require_gpus
@@ -118,6 +118,28 @@ def reshard_command(
     result = bench_comm.measure(transport, ranks, ["--reshard", str(config_file(config))])
     publish(result, bench_comm.reshard_lines(result, config), json_file)
     _exit(bench_comm.is_right(result))
+
+
+@bench_app.command("recovery")
+def recovery_command(
+    config: Annotated[
+        str, typer.Argument(help="A TOML or JSON file, or the name of a shipped configuration.")
+    ] = "tiny-gpt-drill",
+    overrides: options.Overrides = None,
+    backend: Annotated[str, typer.Option(help="What ranks compute on: cpu, cuda.")] = "cuda",
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Ranks to kill, one by one.")] = 4,
+    spacing: Annotated[int, typer.Option(min=2, help="Steps between two of them.")] = 20,
+    json_file: _Json = None,
+) -> None:
+    """Kill ranks in the middle of steps, and time how the others go on and take them back.
+
+    On GPUs, NCCL's ways to a communicator without the lost rank are timed first.
+    """
+    path = config_file(config)
+    ways = bench_recovery.time_ways(require_gpus(2)) if backend == "cuda" else []
+    result = bench_recovery.time_recoveries(path, overrides or [], backend, count, spacing)
+    result["ways"] = ways
+    publish(result, bench_recovery.lines_of(result), json_file)
 
 
 @bench_app.command("calibrate")

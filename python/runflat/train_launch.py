@@ -66,7 +66,7 @@ def run_ranks(command: Sequence[str], world_size: int) -> int:
         )
         try:
             for rank in range(world_size):
-                environment = _environment(rank, world_size, Path(folder))
+                environment = rank_environment(rank, world_size, Path(folder))
                 ranks.append(_Rank(rank, command, environment))
             return _watch(ranks)
         finally:
@@ -76,7 +76,7 @@ def run_ranks(command: Sequence[str], world_size: int) -> int:
                 rank.process.wait()
 
 
-def _environment(rank: int, world_size: int, folder: Path) -> dict[str, str]:
+def rank_environment(rank: int, world_size: int, folder: Path) -> dict[str, str]:
     return {
         **os.environ,
         "RANK": str(rank),

@@ -142,7 +142,6 @@ def test_sigterm_ends_after_a_whole_step(tmp_path: Path, transport: str) -> None
     assert last == f"exiting program after receiving SIGTERM at iteration {len(records)}"
 
 
-
 def test_a_killed_rank_is_missed_replaced_and_back(tmp_path: Path) -> None:
     redundant = ("--set=training.redundancy=true", "--set=recovery.restart_delay_s=0.5")
     with started(tmp_path, "--transport", "gloo", *redundant) as process:
