@@ -35,7 +35,8 @@ Value to_value(const RecoveryRecord& record, std::int64_t num_ranks, std::option
       {"generation", record.generation},
       {"rung", std::string(name_of(record.rung))},
       {"reason", record.reason},
-      {"cause", record.cause.empty() ? Value() : Value(record.cause)},
+      {"cause", record.cause},
+      {"detail", record.detail.empty() ? Value() : Value(record.detail)},
       {"step", record.at_step},
       {"members", Value::Array(record.members.begin(), record.members.end())},
       {"num_ranks", num_ranks},
@@ -126,24 +127,34 @@ void Worker::watch_others() {
   });
 }
 
-/// When and how the first of those that are no longer here ended.
+/// What the transition is for, and when and how the first of those that are no longer here ended.
 void Worker::explain_loss(const Agreement& agreement, RecoveryRecord& record) {
   record.quiesced =
       first_sign_ ? std::chrono::duration<double>(noticed_ - *first_sign_).count() : 0.0;
   if (agreement.base_generation < 0) {
     return;
   }
+  const std::vector<Member> before = rendezvous_.agreement(agreement.base_generation).members;
+  const bool is_joined =
+      std::any_of(agreement.members.begin(), agreement.members.end(), [&](const Member& member) {
+        return std::find(before.begin(), before.end(), member) == before.end();
+      });
+  record.cause = is_joined ? "join" : "peer_lost";
   std::optional<Death> first;
-  for (const Member& member : rendezvous_.agreement(agreement.base_generation).members) {
-    const auto death = agreement.has_member(member) ? std::nullopt : find_death(store_, member);
+  for (const Member& member : before) {
+    if (agreement.has_member(member)) {
+      continue;
+    }
+    const std::optional<Death> death = find_death(store_, member);
     if (death && (!first || death->when < first->when)) {
       first = death;
     }
+    record.cause = first ? "exit" : "hang";
   }
   if (first) {
     const double ago =
         std::chrono::duration<double>(std::chrono::system_clock::now() - first->when).count();
-    record.cause = first->cause;
+    record.detail = first->cause;
     record.detected = ago - seconds_since_notice() - record.quiesced;
   }
 }
@@ -305,7 +316,8 @@ SyncStatus Worker::bring_state(const Agreement& agreement,
   if (next != nullptr) {
     next->set_progress(agreement.progress);
   }
-  return status;
+  device_.synchronize();
+  return group != nullptr ? group->status() : status;
 }
 
 bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {

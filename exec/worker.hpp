@@ -48,7 +48,10 @@ struct RecoveryRecord {
   std::int64_t generation = 0;
   Rung rung = Rung::in_place;
   std::string reason;
-  std::string cause{};       ///< how the first that was lost had ended, where somebody knows
+  /// exit: a worker had ended; hang: one did not come; join: one came; peer_lost: none of these,
+  /// communication had failed.
+  std::string cause{};
+  std::string detail{};      ///< how the first that was lost had ended, where somebody knows
   std::int64_t at_step = 0;  ///< steps that were taken
   std::vector<std::int64_t> members;
   /// From the end of the first that was lost to its first sign here; negative where communication

@@ -17,7 +17,7 @@ from runflat._core import ParseError, recovery_costs
 from runflat.compare import IN_PLACE, JOIN
 from runflat.run_log import Recovery, RunLog
 
-_CRASHES = ("exit", "peer_lost", "fatal")
+_CRASHES = ("exit", "peer_lost")
 _LEAST_SECONDS_PER_GB = 1e-6  # where the size makes no difference
 Points = Sequence[tuple[float, float]]  # a size, and seconds
 

@@ -20,7 +20,7 @@ class Recovery:
 
     generation: int
     rung: str
-    cause: str  # exit, hang, peer_lost, fatal, join or none
+    cause: str  # exit, hang, peer_lost or join
     reason: str
     step: int
     num_ranks: int  # of the plan that followed
@@ -105,7 +105,8 @@ class _LogReader:
             self.stretches.append(Stretch(following, self.stretches[-1].gpu))
         elif "step" in line:
             self.stretches[-1].steps.append(int(_number(line, "step")))
-            self.stretches[-1].step_times.append(_number(line, "step_time_ms") / 1e3)
+            if line["step_time_ms"] is not None:  # none: a recovery completed the step
+                self.stretches[-1].step_times.append(_number(line, "step_time_ms") / 1e3)
 
     def end(self, following: Plan | None = None) -> None:
         """No plan, or this one, follows the last recovery."""

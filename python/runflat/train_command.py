@@ -46,9 +46,7 @@ def train_command(
     if transport is None and backend == "cpu" and place is None:
         transport = "loopback"
     if transport == "loopback" and place is not None:
-        raise ParseError(
-            f"--transport: loopback runs all ranks in one process; {place} starts more"
-        )
+        raise ParseError(f"--transport: loopback is one process, and {place} starts several")
     arguments = [str(path), "--backend", backend]
     for option, value in (("--transport", transport), ("--log", log), ("--timeline", timeline)):
         arguments += [option, str(value)] if value is not None else []

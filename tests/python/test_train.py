@@ -164,7 +164,8 @@ def test_a_killed_rank_is_missed_replaced_and_back(tmp_path: Path) -> None:
     ]
     lost, joined = recoveries
     assert (lost["reason"], joined["reason"]) == ("lost 1", "joined by 1")
-    assert lost["cause"] == "was killed by SIGKILL"
+    assert (lost["cause"], joined["cause"]) == ("exit", "join")
+    assert lost["detail"] == "was killed by SIGKILL"
     assert (lost["rung"], lost["num_ranks"], joined["num_ranks"]) == ("in_place", 5, 6)
     spans = lost["spans_ms"]
     assert sum(spans.values()) - spans["redo"] == pytest.approx(lost["total_ms"], abs=1.0)
