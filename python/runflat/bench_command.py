@@ -128,7 +128,7 @@ def recovery_command(
     overrides: options.Overrides = None,
     backend: Annotated[str, typer.Option(help="What ranks compute on: cpu, cuda.")] = "cuda",
     count: Annotated[int, typer.Option(min=1, max=1000, help="Ranks to kill, one by one.")] = 4,
-    spacing: Annotated[int, typer.Option(min=2, help="Steps between two of them.")] = 20,
+    spacing: Annotated[int, typer.Option(min=2, help="Steps before each of them.")] = 20,
     json_file: _Json = None,
 ) -> None:
     """Kill ranks in the middle of steps, and time how the others go on and take them back.

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import typer
 
-from runflat._core import ParseError, train_job
+from runflat._core import ParseError
 from runflat.bench_run import driver_version, read_json_lines
 from runflat.bench_table import Column, fact_lines, table_lines
 from runflat.programs import program
@@ -77,8 +78,8 @@ def _time_way(way: str, num_gpus: int) -> dict[str, Any]:
 def time_recoveries(
     config: Path, overrides: list[str], backend: str, count: int, spacing: int
 ) -> dict[str, Any]:
-    """A run in which ranks are killed one after another, `spacing` steps apart and each back half
-    of that later, until there were `count` losses and as many returns."""
+    """A run in which `count` ranks are killed one after another, each `spacing` steps after the one
+    before is back."""
     changed = [
         *overrides,
         "training.train_iters=1000000",
@@ -87,21 +88,26 @@ def time_recoveries(
         "optimizer={lr = 1e-4}",
         "data={mock_data = true}",
         "log={log_interval = 1000000}",
-        f"recovery={{max_restarts = {count}}}",
+        f"recovery={{max_restarts = {count}, restart_delay_s = 0.5}}",
     ]
-    plan, _ = train_job(config, changed)
-    faults = kills(json.loads(plan.to_json()), count, spacing)
     with TemporaryDirectory(prefix="runflat-") as folder:
         log = Path(folder) / "run.jsonl"
         command = [str(program("runflat-agent")), str(config), "--backend", backend]
         command += ["--transport", "nccl" if backend == "cuda" else "gloo", "--log", str(log)]
         for assignment in changed:
             command += ["--set", assignment]
-        for fault in faults:
-            command += ["--inject", fault]
-        agent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        agent = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        run = _Run(agent, log)
+        memory: list[list[int]] = []
         try:
-            memory = _watch(agent, log, 2 * count, backend)
+            for number in range(count):
+                run.wait_for_steps(spacing)
+                run.kill_rank(number)
+                for _ in ("lost", "joined"):
+                    run.wait_for_recovery()
+                    memory.append(_used_memory() if backend == "cuda" else [])
             agent.send_signal(signal.SIGTERM)
             _, errors = agent.communicate(timeout=_TIMEOUT_SECONDS)
         finally:
@@ -120,36 +126,51 @@ def time_recoveries(
     }
 
 
-def kills(plan: dict[str, Any], count: int, spacing: int) -> list[str]:
-    """All ranks in turn, the last one first."""
-    processes = [
-        gpu
-        for cell in plan["layout"]["cells"]
-        for slot, gpu in enumerate(cell["gpus"])
-        if slot not in cell["inactive"]
-    ]
-    return [
-        f"kill rank={processes[-1 - i % len(processes)]} step={(i + 1) * spacing} at=op index=1"
-        f" repair_steps={spacing // 2}"
-        for i in range(count)
-    ]
+class _Run:
+    """A job that goes on, by its agent and its log."""
 
+    def __init__(self, agent: subprocess.Popen[str], log: Path) -> None:
+        self._agent = agent
+        self._log = log
+        self._recoveries = 0
 
-def _watch(agent: subprocess.Popen[str], log: Path, count: int, backend: str) -> list[list[int]]:
-    """Until so many recoveries are in the log; after each, the memory in use on every GPU."""
-    memory: list[list[int]] = []
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
-    while len(memory) < count:
-        if agent.poll() is not None:
-            raise ParseError(agent.stderr.read().strip().splitlines()[-1])
-        if time.monotonic() > deadline:
-            raise ParseError(f"only {len(memory)} of {count} recoveries came about")
-        time.sleep(0.1)
-        text = log.read_text() if log.is_file() else ""
-        if text.count('{"recovery":{') > len(memory):
-            deadline = time.monotonic() + _TIMEOUT_SECONDS
-            memory.append(_used_memory() if backend == "cuda" else [])
-    return memory
+    def wait_for_steps(self, count: int) -> None:
+        target = self._count('{"step":') + count
+        self._wait(lambda: self._count('{"step":') >= target, f"{count} steps")
+
+    def wait_for_recovery(self) -> None:
+        self._recoveries += 1
+        wanted = self._recoveries
+        self._wait(lambda: self._count('{"recovery":') >= wanted, f"recovery {wanted}")
+
+    def kill_rank(self, number: int) -> None:
+        """All in turn, the last one first."""
+        workers = sorted(self._workers().items())
+        _, pid = workers[-1 - number % len(workers)]
+        os.kill(pid, signal.SIGKILL)
+
+    def _workers(self) -> dict[int, int]:
+        """Process ids by the workers' numbers."""
+        tasks = Path(f"/proc/{self._agent.pid}/task").glob("*/children")
+        pids = [int(word) for path in tasks for word in path.read_text().split()]
+        workers = {}
+        for pid in pids:
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            number = next(v for v in variables if v.startswith(b"RUNFLAT_PROCESS="))
+            workers[int(number.partition(b"=")[2])] = pid
+        return workers
+
+    def _count(self, start: str) -> int:
+        return self._log.read_text().count(start) if self._log.is_file() else 0
+
+    def _wait(self, is_so: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
+        while not is_so():
+            if self._agent.poll() is not None:
+                raise ParseError(self._agent.stderr.read().strip().splitlines()[-1])
+            if time.monotonic() > deadline:
+                raise ParseError(f"{what} did not come about in {_TIMEOUT_SECONDS:.0f} s")
+            time.sleep(0.05)
 
 
 def _used_memory() -> list[int]:
