@@ -319,6 +319,23 @@ def test_a_step_is_timed_on_the_cpu(run: Run, tmp_path: Path) -> None:
     assert cells(lines, "runflat")[1] == f"{result['step']['median_ms']:.2f}"
 
 
+def test_recoveries_are_timed_on_the_cpu(run: Run, tmp_path: Path) -> None:
+    arguments = ("tiny-gpt-drill", "--backend", "cpu", "--count", "2", "--spacing", "2")
+    done = run("bench", "recovery", *arguments, "--json", "out.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out.json").read_text())
+    reasons = [recovery["reason"] for recovery in result["recoveries"]]
+    assert reasons == ["lost 5", "joined by 5", "lost 4", "joined by 4"]
+    assert all(recovery["rung"] == "in_place" for recovery in result["recoveries"])
+    counts = [line.split()[:2] for line in done.stdout.splitlines() if line[0] != "#"]
+    assert counts == [["lost", "2"], ["joined", "2"]]
+    lost = [recovery for recovery in result["recoveries"] if recovery["cause"] == "exit"]
+    for recovery in lost:
+        spans = dict(recovery["spans_ms"])
+        spans.pop("redo")
+        assert sum(spans.values()) == pytest.approx(recovery["total_ms"], abs=1.0)
+
+
 def test_collectives_of_threads_are_timed_and_right(run: Run) -> None:
     sizes = ("--min-bytes", "1024", "--max-bytes", "16384")
     done = run("bench", "comm", "--transport", "loopback", "--ranks", "4", *sizes)

@@ -247,7 +247,7 @@ def test_shipped_configurations_are_read_by_name(run: Run) -> None:
     done = run("train", "tiny")
     assert done.returncode == 2
     assert done.stderr == (
-        "runflat: tiny: expected a .toml or .json file, or one of llama-1.5b-bench, "
+        "runflat: tiny: expected a .toml or .json file, or one of any-plan-mock, llama-1.5b-bench, "
         "llama3-8b-8layers-bench, tiny-gpt-drill, tiny-gpt-mock, tiny-llama-ntp\n"
     )
     done = run("train", "tiny-gpt-mock", "--set", "training.train_iters=30")
