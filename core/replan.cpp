@@ -232,4 +232,30 @@ Expected<Plan, Infeasible> replan_in_place(const Plan& whole, const Health& heal
   return planner.make_plan(*choice);
 }
 
+double relative_step_time(const Plan& plan) {
+  const ParallelSizes& sizes = plan.layout.sizes();
+  double slowest = 0.0;
+  for (std::int64_t dp = 0; dp < sizes.dp; ++dp) {
+    std::int64_t fewest = sizes.tp;
+    for (std::int64_t pp = 0; pp < sizes.pp; ++pp) {
+      for (std::int64_t cp = 0; cp < sizes.cp; ++cp) {
+        fewest = std::min(
+            fewest, plan.layout.tp_size({.dp = DpRank(dp), .cp = CpRank(cp), .pp = PpRank(pp)}));
+      }
+    }
+    const std::int64_t num = plan.replicas[static_cast<std::size_t>(dp)].num_microbatches;
+    slowest = std::max(slowest, static_cast<double>(num * sizes.tp) / static_cast<double>(fewest));
+  }
+  return slowest;
+}
+
+bool rejoin_pays(const Plan& current,
+                 const Plan& next,
+                 Seconds step_time,
+                 std::int64_t steps_left,
+                 Seconds pause) {
+  const double saved = 1.0 - relative_step_time(next) / relative_step_time(current);
+  return step_time.count() * saved * static_cast<double>(steps_left) > pause.count();
+}
+
 }  // namespace runflat

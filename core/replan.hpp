@@ -3,7 +3,9 @@
 #include "core/cluster.hpp"
 #include "core/error.hpp"
 #include "core/plan.hpp"
+#include "core/units.hpp"
 
+#include <cstdint>
 #include <functional>
 
 namespace runflat {
@@ -23,5 +25,17 @@ using Replanner =
 /// A pure function of the two: GPUs that come back undo what their loss did. Infeasible where no
 /// replica is left.
 [[nodiscard]] Expected<Plan, Infeasible> replan_in_place(const Plan& whole, const Health& health);
+
+/// The time of a step of a plan in microbatches of a whole TP group: that of its slowest replica,
+/// all of whose groups wait for the one that has fewest GPUs.
+[[nodiscard]] double relative_step_time(const Plan& plan);
+
+/// Whether GPUs that are back are worth the pause that it takes to go from `current` to `next`: the
+/// steps that are left save more. `step_time` is that of a step of `current`.
+[[nodiscard]] bool rejoin_pays(const Plan& current,
+                               const Plan& next,
+                               Seconds step_time,
+                               std::int64_t steps_left,
+                               Seconds pause);
 
 }  // namespace runflat

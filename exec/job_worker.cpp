@@ -129,6 +129,10 @@ class JobWorker {
               return (place_.should_stop && place_.should_stop()) ||
                      (saver_ && saver_->has_failed());
             },
+        .takes_in =
+            [this](const Trainer& trainer, const std::vector<std::int64_t>& newcomers) {
+              return takes_in(trainer.plan(), newcomers);
+            },
         .restore = [this](Trainer& trainer) { restore(trainer); },
         .on_trainer = [this](Trainer& trainer,
                              const RecoveryRecord& record) { begin(trainer, record); },
@@ -155,6 +159,24 @@ class JobWorker {
     }
   }
 
+  [[nodiscard]] bool takes_in(const Plan& plan, const std::vector<std::int64_t>& newcomers) const {
+    if (!config_.recovery.rejoins_when_it_pays) {
+      return true;
+    }
+    std::vector<GpuId> down;
+    for (const GpuId gpu : plan.failed) {
+      if (std::find(newcomers.begin(), newcomers.end(), gpu.value()) == newcomers.end()) {
+        down.push_back(gpu);
+      }
+    }
+    Seconds pause = config_.recovery.rejoin_pause;
+    for (const RecoveryRecord& record : worker_.recoveries()) {
+      pause = record.cause == "join" ? Seconds(seconds_of(record)) : pause;
+    }
+    const auto next = replan_in_place(config_.plan, Health(std::move(down)));
+    return next && rejoin_pays(plan, next.value(), step_time_, config_.train_iters - steps_, pause);
+  }
+
   /// The last checkpoint of this job, or the one that it starts from.
   void restore(Trainer& trainer) {
     const bool has_saved = config_.checkpoint.save && has_checkpoint(*config_.checkpoint.save);
@@ -170,6 +192,7 @@ class JobWorker {
       injector_.at_step(trainer, moment, index);
     });
     steps_ = trainer.progress().steps;
+    step_time_ = {};
     if (record.rung == Rung::checkpoint) {
       check_same_start(trainer);
     }
@@ -217,6 +240,7 @@ class JobWorker {
 
   void after_step(Trainer& trainer, const StepResult& result) {
     step_began_ = result.begin;
+    step_time_ = step_time_ > Seconds() ? std::min(step_time_, result.time) : result.time;
     steps_ = trainer.progress().steps;
     if (log_) {
       if (recovery_) {
@@ -383,6 +407,7 @@ class JobWorker {
   std::vector<RecoveryRecord> recoveries_;
   std::int64_t next_valid_sample_ = 0;
   Clock::time_point step_began_;  // the last
+  Seconds step_time_{};           // the shortest under this plan
   Timeline last_step_;
 };
 

@@ -200,6 +200,7 @@ class Job {
                     job_.worker,
                     {.replan = job_.replan,
                      .should_stop = {},
+                     .takes_in = {},
                      .restore = [&](Trainer& trainer) { saver.load(trainer); },
                      .on_trainer =
                          [&](Trainer& trainer, const RecoveryRecord& record) {

@@ -128,8 +128,13 @@ std::string Rendezvous::num_events() {
   return store_.get(kEventsKey).value_or("0");
 }
 
-bool Rendezvous::has_newcomers(std::int64_t generation) {
-  return !store_.list(arrivals_key(generation)).empty();
+std::vector<std::int64_t> Rendezvous::newcomers(std::int64_t generation) {
+  const std::string prefix = arrivals_key(generation);
+  std::vector<std::int64_t> processes;
+  for (const std::string& key : store_.list(prefix)) {
+    processes.push_back(std::stoll(key.substr(prefix.size())));
+  }
+  return processes;
 }
 
 bool Rendezvous::is_called(std::int64_t generation, Deadline deadline) {

@@ -41,8 +41,8 @@ class Rendezvous {
                                bool is_newcomer,
                                const Decide& decide);
 
-  /// Whether somebody waits for this meeting to be held.
-  [[nodiscard]] bool has_newcomers(std::int64_t generation);
+  /// The processes that wait for this meeting to be held.
+  [[nodiscard]] std::vector<std::int64_t> newcomers(std::int64_t generation);
   /// Counts what may concern a worker that trains: deaths, and arrivals at meetings.
   [[nodiscard]] std::string num_events();
   /// Whether it is being held; waits for that until the deadline.

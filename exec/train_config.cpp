@@ -189,6 +189,12 @@ RecoveryConfig read_recovery(const Reader& in) {
   recovery.in_place_timeout =
       read_or(members, "in_place_timeout_s", recovery.in_place_timeout, seconds);
   recovery.hang_timeout = read_or(members, "hang_timeout_s", recovery.hang_timeout, seconds);
+  const std::size_t rule = read_or(
+      members, "rejoin_rule", std::size_t{recovery.rejoins_when_it_pays}, [](const Reader& item) {
+        return item.choice({"always", "when_it_pays"});
+      });
+  recovery.rejoins_when_it_pays = rule == 1;
+  recovery.rejoin_pause = read_or(members, "rejoin_pause_s", recovery.rejoin_pause, seconds);
   recovery.max_restarts =
       read_or(members, "max_restarts", recovery.max_restarts, [](const Reader& item) {
         return item.integer(0, 1'000'000);

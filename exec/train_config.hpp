@@ -39,8 +39,11 @@ struct RecoveryConfig {
   std::chrono::milliseconds in_place_timeout{120'000};
   /// How long a worker may make no progress of its own before its agent ends it.
   std::chrono::milliseconds hang_timeout{60'000};
-  std::int64_t max_restarts = 3;               ///< of every process
-  std::chrono::milliseconds restart_delay{0};  ///< from the end of a process to its next start
+  /// Whether who comes back is taken in only where the steps left win the pause back.
+  bool rejoins_when_it_pays = true;
+  std::chrono::milliseconds rejoin_pause{3'000};  ///< expected, until one was measured
+  std::int64_t max_restarts = 3;                  ///< of every process
+  std::chrono::milliseconds restart_delay{0};     ///< from the end of a process to its next start
 };
 
 /// A job for `runflat train`.

@@ -122,7 +122,7 @@ void Worker::watch_others() {
     if (events == std::exchange(known, std::move(events))) {
       return false;
     }
-    sees_newcomers_ = rendezvous_.has_newcomers(next);
+    sees_newcomers_ = !rendezvous_.newcomers(next).empty();
     return rendezvous_.is_called(next, Clock::now()) || rendezvous_.has_lost(members);
   });
 }
@@ -402,8 +402,10 @@ void Worker::train() {
 bool Worker::take_steps(Trainer& trainer) {
   num_refusals_ = 0;
   while (trainer.progress().steps < config_.num_steps) {
-    const StepWishes wishes{.meets = sees_newcomers_,
-                            .stops = hooks_.should_stop && hooks_.should_stop()};
+    const bool takes_in =
+        sees_newcomers_ && trainer.rank().value() == 0 &&
+        (!hooks_.takes_in || hooks_.takes_in(trainer, rendezvous_.newcomers(next_meeting_)));
+    const StepWishes wishes{.meets = takes_in, .stops = hooks_.should_stop && hooks_.should_stop()};
     const StepResult result = trainer.step(data_, wishes);
     if (trainer.decision().step == trainer.progress().steps && result.is_finite &&
         trainer.phase() >= StepPhase::updated) {

@@ -90,6 +90,8 @@ struct WorkerHooks {
   Replanner replan;
   /// Whether this worker was asked to end the job.
   std::function<bool()> should_stop;
+  /// Whether processes that wait to join are worth a transition; without it they always are.
+  std::function<bool(const Trainer& trainer, const std::vector<std::int64_t>& newcomers)> takes_in;
   /// Brings the last checkpoint into a trainer; nullptr: the job can only begin again.
   std::function<void(Trainer& trainer)> restore;
   /// A trainer is about to take its first step.

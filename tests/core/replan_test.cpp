@@ -4,6 +4,7 @@
 #include "tests/random_plan.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 using namespace runflat;
@@ -129,4 +130,24 @@ TEST_CASE("laws of replanning in place", "[core][replan]") {
     const Value value = to_value(*plan);
     CHECK(read_plan(Reader(value, "plan")) == *plan);
   }
+}
+
+TEST_CASE("a step takes as long as the slowest replica", "[core][replan]") {
+  const Plan whole = job({.tp = 4, .dp = 2}, 6);
+  const double even = relative_step_time(whole);
+  CHECK(even == static_cast<double>(whole.replicas.front().num_microbatches));
+  const Plan damaged = replan_in_place(whole, Health({GpuId(5)})).value();
+  CHECK(relative_step_time(damaged) > even);
+  CHECK(relative_step_time(damaged) < 2.0 * even);
+}
+
+TEST_CASE("GPUs rejoin where the steps left win the pause back", "[core][replan]") {
+  const Plan whole = job({.tp = 4, .dp = 2}, 6);
+  const Plan damaged = replan_in_place(whole, Health({GpuId(5)})).value();
+  const double saved = 1.0 - relative_step_time(whole) / relative_step_time(damaged);
+  const Seconds step(2.0);
+  const auto steps_left = static_cast<std::int64_t>(std::ceil(30.0 / (2.0 * saved)));
+  CHECK(rejoin_pays(damaged, whole, step, steps_left + 1, Seconds(30.0)));
+  CHECK_FALSE(rejoin_pays(damaged, whole, step, steps_left - 1, Seconds(30.0)));
+  CHECK_FALSE(rejoin_pays(whole, whole, step, 1'000'000, Seconds(1e-9)));
 }
