@@ -182,7 +182,7 @@ void calibrate_attention(ObjectReader& in, bool is_forward, Calibration& result)
                                entry.at("queries").positive_number(),
                                entry.at("keys").positive_number()};
     const double work = shape.num_heads * shape.num_queries * shape.num_keys * shape.head_size;
-    return Point{{work, work / shape.num_queries, 1.0},
+    return Point{{work, work / shape.num_queries, 1.0, work / shape.head_size},
                  0.0,
                  [shape, is_forward](const HardwareParameters& with) {
                    return is_forward ? attention_forward(with.compute, shape)
@@ -202,17 +202,25 @@ void calibrate_attention(ObjectReader& in, bool is_forward, Calibration& result)
   }
   double& efficiency = is_forward ? attention.forward_efficiency : attention.backward_efficiency;
   double& half_length = is_forward ? attention.forward_half_length : attention.backward_half_length;
+  double& half_size = is_forward ? attention.forward_half_size : attention.backward_half_size;
   std::optional<double> call;
   if (points.size() < 3) {
     efficiency = clamp_share(efficiency / fit_scale(points, on));
   } else {
-    // t = products x heads x queries x keys x size (1 + half_length / queries) / rate + call: two
-    // products forward, five backward, half of each masked, two FLOPs a multiply-add.
-    const std::vector<double> x = fit(points, 3);
+    // t = products x heads x queries x keys x size (1 + half_length / queries + half_size / size) /
+    // rate + call: two products forward, five backward, half of each masked, two FLOPs a
+    // multiply-add. Heads of one size leave nothing to tell half_size by: it stays.
+    const double size = points[0].terms[0] / points[0].terms[3];
+    const bool one_size = std::all_of(points.begin(), points.end(), [size](const Point& point) {
+      return std::abs(point.terms[0] / point.terms[3] - size) < 0.5;
+    });
+    const std::vector<double> x = fit(points, one_size ? 3 : 4);
     if (x[0] > 0.0) {
       const double products = is_forward ? 2.0 : 5.0;
-      efficiency = clamp_share(products / (x[0] * on.compute.gpu.peak_16bit.value));
-      half_length = x[1] / x[0];
+      const double share = one_size ? 1.0 / (1.0 + half_size / size) : 1.0;  // of x[0] that is work
+      efficiency = clamp_share(products / (x[0] * share * on.compute.gpu.peak_16bit.value));
+      half_length = x[1] / (x[0] * share);
+      half_size = one_size ? half_size : x[3] / x[0];
       call = x[2];
     }
   }

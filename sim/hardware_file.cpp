@@ -45,8 +45,10 @@ void describe_compute(File& file, ComputeParameters& compute) {
   file.kernel("kernel", attention.kernel);
   file.number("forward_efficiency", attention.forward_efficiency, 1.0, 0.01, 1.0);
   file.number("forward_half_length", attention.forward_half_length, 1.0, 0.0, kHuge);
+  file.number("forward_half_size", attention.forward_half_size, 1.0, 0.0, kHuge);
   file.number("backward_efficiency", attention.backward_efficiency, 1.0, 0.01, 1.0);
   file.number("backward_half_length", attention.backward_half_length, 1.0, 0.0, kHuge);
+  file.number("backward_half_size", attention.backward_half_size, 1.0, 0.0, kHuge);
   file.number("gemm_efficiency", attention.gemm_efficiency, 1.0, 0.01, 1.0);
   file.number("score_efficiency", attention.score_efficiency, 1.0, 0.01, 1.5);
 }

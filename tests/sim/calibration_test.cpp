@@ -18,7 +18,8 @@ Value entry(std::initializer_list<std::pair<const char*, double>> fields) {
 }
 
 /// Microbenchmarks as a machine with these parameters would measure them.
-Value measured_on(const HardwareParameters& truth) {
+Value measured_on(const HardwareParameters& truth,
+                  const std::vector<double>& head_sizes = {64.0, 128.0}) {
   Value::Array gemms;
   for (const double m : {512.0, 4096.0, 8192.0, 32768.0}) {
     for (const double n : {1024.0, 8192.0}) {
@@ -45,10 +46,10 @@ Value measured_on(const HardwareParameters& truth) {
   }
   Value::Array attentions;
   for (const double length : {1024.0, 4096.0, 16384.0}) {
-    for (const double heads : {8.0, 64.0}) {
-      const Seconds time = attention_forward(truth.compute, {heads, 128.0, length, length});
-      attentions.push_back(entry({{"heads", heads},
-                                  {"head_size", 128.0},
+    for (const double size : head_sizes) {
+      const Seconds time = attention_forward(truth.compute, {8.0, size, length, length});
+      attentions.push_back(entry({{"heads", 8.0},
+                                  {"head_size", size},
                                   {"queries", length},
                                   {"keys", length},
                                   {"seconds", time.count()}}));
@@ -74,6 +75,7 @@ HardwareParameters other_machine() {
   truth.compute.streaming.launch = Seconds(5e-6);
   truth.compute.attention.forward_efficiency = 0.4;
   truth.compute.attention.forward_half_length = 1234.0;
+  truth.compute.attention.forward_half_size = 40.0;
   truth.fabric.domain.latency = Seconds(12e-6);
   truth.fabric.domain.per_rank = Seconds(2e-6);
   truth.fabric.domain.ramp = Seconds(9e-6);
@@ -90,6 +92,7 @@ TEST_CASE("calibration finds the parameters that made the measurements", "[sim][
   CHECK(compute.streaming.launch == load_hardware("h100").compute.streaming.launch);
   CHECK(compute.attention.forward_efficiency == Approx(0.4));
   CHECK(compute.attention.forward_half_length == Approx(1234.0));
+  CHECK(compute.attention.forward_half_size == Approx(40.0));
   CHECK(compute.gemm.efficiency == Approx(0.81).epsilon(0.02));
   CHECK(compute.gemm.half_depth == Approx(333.0).epsilon(0.1));
   CHECK(found.hardware.fabric.domain.bandwidth.value == Approx(346e9).epsilon(1e-6));
@@ -100,6 +103,15 @@ TEST_CASE("calibration finds the parameters that made the measurements", "[sim][
     CHECK(fit.mean_error < 0.03);
     CHECK(fit.mean_error < fit.mean_error_before);
   }
+}
+
+TEST_CASE("heads of one size leave the cost of exponentials as it is", "[sim][calibration]") {
+  HardwareParameters truth = other_machine();
+  truth.compute.attention.forward_half_size = 0.0;  // as the parameters that it starts from
+  const Calibration found = calibrate(Reader(measured_on(truth, {128.0}), "m.json"));
+  CHECK(found.hardware.compute.attention.forward_efficiency == Approx(0.4));
+  CHECK(found.hardware.compute.attention.forward_half_length == Approx(1234.0));
+  CHECK(found.hardware.compute.attention.forward_half_size == 0.0);
 }
 
 TEST_CASE("a calibrated file reads back and carries its name", "[sim][calibration]") {
