@@ -267,6 +267,35 @@ void calibrate_all_reduce(ObjectReader& in, Calibration& result) {
   add_fit("all_reduce", points, before, {}, result);
 }
 
+/// t = half_latency + bus / half_bandwidth, of reduce-scatters and all-gathers alike.
+void calibrate_halves(ObjectReader& in, Calibration& result) {
+  HardwareParameters& on = result.hardware;
+  const Fabric fabric = on.fabric;
+  const auto read = [&](ObjectReader& entry) {
+    const std::int64_t ranks = entry.at("ranks").integer(2, fabric.domain_size);
+    const double bytes = entry.at("bytes").positive_number();
+    const auto n = static_cast<double>(ranks);
+    return Point{{(n - 1.0) / n * bytes, 1.0}, 0.0, [ranks, bytes](const HardwareParameters& with) {
+                   return reduce_scatter(
+                       with.fabric, strided_group(with.fabric, ranks, 1), Bytes{bytes});
+                 }};
+  };
+  std::vector<Point> points = read_points(in, "reduce_scatter", read);
+  for (Point& point : read_points(in, "all_gather", read)) {
+    points.push_back(std::move(point));
+  }
+  if (points.size() < 2) {
+    return;
+  }
+  const HardwareParameters before = on;
+  const std::vector<double> x = fit(points, 2);
+  if (x[0] > 0.0) {
+    on.fabric.domain.half_bandwidth = {1.0 / x[0]};
+    on.fabric.domain.half_latency = Seconds(x[1]);
+  }
+  add_fit("reduce_scatter, all_gather", points, before, {}, result);
+}
+
 }  // namespace
 
 std::string Calibration::to_toml() const {
@@ -306,11 +335,12 @@ Calibration calibrate(const Reader& measured) {
   calibrate_attention(in, /*is_forward=*/true, result);
   calibrate_attention(in, /*is_forward=*/false, result);
   calibrate_all_reduce(in, result);
+  calibrate_halves(in, result);
   in.finish();
   if (result.fits.empty()) {
     measured.reject(
         "nothing was measured: expected a list of gemm, gemm_8bit, stream, "
-        "attention_forward, attention_backward or all_reduce");
+        "attention_forward, attention_backward, all_reduce, reduce_scatter or all_gather");
   }
   return result;
 }

@@ -34,7 +34,8 @@ struct Calibration {
 ///    "stream": [{"bytes", "kernels", "seconds"}, ...],
 ///    "attention_forward": [{"heads", "head_size", "queries", "keys", "seconds"}, ...],
 ///    "attention_backward": [...],
-///    "all_reduce": [{"ranks", "bytes", "seconds"}, ...]}
+///    "all_reduce": [{"ranks", "bytes", "seconds"}, ...], "reduce_scatter": [...],
+///    "all_gather": [...]}
 /// `gpu` and `release` name the parameters to start from, `name` the release to write; every list
 /// may be missing, and what is not measured keeps its value. Kernels' parameters need enough
 /// points: a list of fewer than it has parameters moves only the first of them (an efficiency or a

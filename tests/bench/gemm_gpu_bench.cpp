@@ -144,10 +144,12 @@ void run(benchmark::State& state, const GemmArgs& args) {
   state.counters["#wrong"] = static_cast<double>(wrong);
 }
 
-void register_product(const std::string& name, const GemmArgs& args) {
+void register_product(const std::string& name,
+                      const GemmArgs& args,
+                      std::int64_t num_iterations = kNumIterations) {
   benchmark::RegisterBenchmark(name.c_str(), [args](benchmark::State& state) { run(state, args); })
       ->UseManualTime()
-      ->Iterations(kNumIterations)
+      ->Iterations(num_iterations)
       ->Unit(benchmark::kMicrosecond);
 }
 
@@ -192,13 +194,15 @@ void register_model(const std::string& model,
 }
 
 const bool kRegistered = [] {
-  register_product("gemm_ceiling/8192x8192x8192",  // what all others are compared with
-                   {.m = 8192,
-                    .n = 8192,
-                    .k = 8192,
-                    .transpose_b = true,
-                    .type = DataType::bf16,
-                    .c_type = DataType::bf16});
+  const GemmArgs large = {.m = 8192,
+                          .n = 8192,
+                          .k = 8192,
+                          .transpose_b = true,
+                          .type = DataType::bf16,
+                          .c_type = DataType::bf16};
+  register_product("gemm_ceiling/8192x8192x8192", large);  // what all others are compared with
+  // For seconds, at the GPU's power limit.
+  register_product("gemm_sustained/8192x8192x8192", large, 30 * kNumIterations);
   register_model("1.5B",
                  16384,
                  {{"qkv", 3072, 2048, false},

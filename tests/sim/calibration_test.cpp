@@ -31,6 +31,7 @@ Value measured_on(const HardwareParameters& truth,
   }
   Value::Array streams;
   Value::Array reductions;
+  Value::Array scatters;
   for (double bytes = 1e6; bytes < 2e10; bytes *= 10.0) {
     Value stream_entry =
         entry({{"bytes", bytes}, {"seconds", stream(truth.compute, Bytes{bytes}, 2).count()}});
@@ -42,6 +43,11 @@ Value measured_on(const HardwareParameters& truth,
           {{"bytes", bytes}, {"seconds", all_reduce(truth.fabric, group, Bytes{bytes}).count()}});
       reduction.set("ranks", ranks);
       reductions.push_back(reduction);
+      Value scatter =
+          entry({{"bytes", bytes},
+                 {"seconds", reduce_scatter(truth.fabric, group, Bytes{bytes}).count()}});
+      scatter.set("ranks", ranks);
+      scatters.push_back(scatter);
     }
   }
   Value::Array attentions;
@@ -63,6 +69,8 @@ Value measured_on(const HardwareParameters& truth,
   document.set("stream", Value(std::move(streams)));
   document.set("attention_forward", Value(std::move(attentions)));
   document.set("all_reduce", Value(std::move(reductions)));
+  document.set("reduce_scatter", Value(scatters));
+  document.set("all_gather", Value(std::move(scatters)));
   return document;
 }
 
@@ -80,6 +88,8 @@ HardwareParameters other_machine() {
   truth.fabric.domain.per_rank = Seconds(2e-6);
   truth.fabric.domain.ramp = Seconds(9e-6);
   truth.fabric.domain.bandwidth = 346_GBps;
+  truth.fabric.domain.half_latency = Seconds(33e-6);
+  truth.fabric.domain.half_bandwidth = 288_GBps;
   return truth;
 }
 
@@ -98,6 +108,8 @@ TEST_CASE("calibration finds the parameters that made the measurements", "[sim][
   CHECK(found.hardware.fabric.domain.bandwidth.value == Approx(346e9).epsilon(1e-6));
   CHECK(found.hardware.fabric.domain.latency.count() == Approx(12e-6).epsilon(1e-6));
   CHECK(found.hardware.fabric.domain.per_rank.count() == Approx(2e-6).epsilon(1e-6));
+  CHECK(found.hardware.fabric.domain.half_latency.count() == Approx(33e-6).epsilon(1e-6));
+  CHECK(found.hardware.fabric.domain.half_bandwidth.value == Approx(288e9).epsilon(1e-6));
   for (const CalibrationFit& fit : found.fits) {
     CAPTURE(fit.kind);
     CHECK(fit.mean_error < 0.03);
