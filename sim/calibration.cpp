@@ -110,20 +110,23 @@ std::vector<Point> read_points(ObjectReader& in,
   return points;
 }
 
+Point gemm_point(ObjectReader& entry, bool is_8bit) {
+  const GemmShape shape{entry.at("m").positive_number(),
+                        entry.at("n").positive_number(),
+                        entry.at("k").positive_number()};
+  return Point{{shape.m * shape.n * shape.k, shape.m * shape.n, shape.k, 1.0},
+               0.0,
+               [shape, is_8bit](const HardwareParameters& with) {
+                 return gemm(with.compute, shape, is_8bit);
+               }};
+}
+
 /// t = (2 / rate)(m n + tail)(k + half) + launch, linear in the products' coefficients.
 void calibrate_gemm(ObjectReader& in, bool is_8bit, Calibration& result) {
   const char* kind = is_8bit ? "gemm_8bit" : "gemm";
   HardwareParameters& on = result.hardware;
-  const std::vector<Point> points = read_points(in, kind, [is_8bit](ObjectReader& entry) {
-    const GemmShape shape{entry.at("m").positive_number(),
-                          entry.at("n").positive_number(),
-                          entry.at("k").positive_number()};
-    return Point{{shape.m * shape.n * shape.k, shape.m * shape.n, shape.k, 1.0},
-                 0.0,
-                 [shape, is_8bit](const HardwareParameters& with) {
-                   return gemm(with.compute, shape, is_8bit);
-                 }};
-  });
+  const std::vector<Point> points =
+      read_points(in, kind, [is_8bit](ObjectReader& entry) { return gemm_point(entry, is_8bit); });
   if (points.empty()) {
     return;
   }
@@ -144,6 +147,21 @@ void calibrate_gemm(ObjectReader& in, bool is_8bit, Calibration& result) {
     }
   }
   add_fit(kind, points, before, call, result);
+}
+
+/// Short benchmarks end before the GPU has come to its power limit, at which it trains: products
+/// that went on for seconds say by how much all are slower there.
+void calibrate_sustained_gemm(ObjectReader& in, Calibration& result) {
+  HardwareParameters& on = result.hardware;
+  const std::vector<Point> points = read_points(
+      in, "gemm_sustained", [](ObjectReader& entry) { return gemm_point(entry, false); });
+  if (points.empty()) {
+    return;
+  }
+  const HardwareParameters before = on;
+  GemmParameters& gemm = on.compute.gemm;
+  gemm.efficiency = clamp_share(gemm.efficiency / fit_scale(points, on));
+  add_fit("gemm_sustained", points, before, {}, result);
 }
 
 void calibrate_stream(ObjectReader& in, Calibration& result) {
@@ -331,6 +349,7 @@ Calibration calibrate(const Reader& measured) {
   }
   calibrate_stream(in, result);
   calibrate_gemm(in, /*is_8bit=*/false, result);
+  calibrate_sustained_gemm(in, result);
   calibrate_gemm(in, /*is_8bit=*/true, result);
   calibrate_attention(in, /*is_forward=*/true, result);
   calibrate_attention(in, /*is_forward=*/false, result);
@@ -339,7 +358,7 @@ Calibration calibrate(const Reader& measured) {
   in.finish();
   if (result.fits.empty()) {
     measured.reject(
-        "nothing was measured: expected a list of gemm, gemm_8bit, stream, "
+        "nothing was measured: expected a list of gemm, gemm_sustained, gemm_8bit, stream, "
         "attention_forward, attention_backward, all_reduce, reduce_scatter or all_gather");
   }
   return result;

@@ -13,6 +13,7 @@ _KERNELS = {
     "gemm_forward": "gemm",
     "gemm_dgrad": "gemm",
     "gemm_wgrad": "gemm",
+    "gemm_sustained": "gemm_sustained",
     "attention_forward": "attention_forward",
     "attention_backward": "attention_backward",
     "add": "stream",
@@ -20,6 +21,7 @@ _KERNELS = {
 _COLLECTIVES = ("all_reduce", "reduce_scatter", "all_gather")
 _SHAPES = {
     "gemm": ("m", "n", "k"),
+    "gemm_sustained": ("m", "n", "k"),
     "attention_forward": ("heads", "head_size", "queries", "keys"),
     "attention_backward": ("heads", "head_size", "queries", "keys"),
 }

@@ -117,6 +117,21 @@ TEST_CASE("calibration finds the parameters that made the measurements", "[sim][
   }
 }
 
+TEST_CASE("products that went on for long set the rate of all", "[sim][calibration]") {
+  const HardwareParameters truth = other_machine();
+  Value document = measured_on(truth);
+  const double quick = calibrate(Reader(document, "m.json")).hardware.compute.gemm.efficiency;
+  const Seconds time = gemm(truth.compute, {8192.0, 8192.0, 8192.0}, false);
+  document.set(
+      "gemm_sustained",
+      Value::Array{
+          entry({{"m", 8192.0}, {"n", 8192.0}, {"k", 8192.0}, {"seconds", 1.25 * time.count()}})});
+  const Calibration found = calibrate(Reader(document, "m.json"));
+  CHECK(found.hardware.compute.gemm.efficiency == Approx(quick / 1.25).epsilon(0.02));
+  CHECK(gemm(found.hardware.compute, {8192.0, 8192.0, 8192.0}, false).count() ==
+        Approx(1.25 * time.count()).epsilon(0.005));
+}
+
 TEST_CASE("heads of one size leave the cost of exponentials as it is", "[sim][calibration]") {
   HardwareParameters truth = other_machine();
   truth.compute.attention.forward_half_size = 0.0;  // as the parameters that it starts from
