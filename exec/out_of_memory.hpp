@@ -14,6 +14,12 @@ class OutOfMemory : public InfeasibleError {
   using InfeasibleError::InfeasibleError;
 };
 
+// Settings under which less is needed.
+inline constexpr std::string_view kRemedyForState =
+    "zero_stage = 1 over several replicas or more tensor or pipeline parallelism needs less";
+inline constexpr std::string_view kRemedyForActivations =
+    "a smaller micro_batch_size, recompute = \"full\" or more tensor parallelism needs less";
+
 /// make(), whose memory is for `what`; where there is none, the error says so and `remedy` names
 /// settings that need less.
 template <typename F>

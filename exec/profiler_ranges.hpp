@@ -1,5 +1,11 @@
 #pragma once
 
+#include "core/schedule.hpp"
+#include "exec/commit.hpp"
+
+#include <cstdint>
+#include <span>
+
 namespace runflat::exec {
 
 /// Ranges that follow each other on the calling thread's row of a profiler (NVTX). Costs next to
@@ -13,5 +19,10 @@ class ProfilerRanges {
  private:
   bool is_open_ = false;
 };
+
+/// The name of what begins at a moment of a step; `index` is the moment's.
+[[nodiscard]] const char* name_at(StepMoment moment,
+                                  std::span<const ScheduleOp> ops,
+                                  std::int64_t index);
 
 }  // namespace runflat::exec

@@ -77,30 +77,6 @@ LayerShape layer_shape_of(const Plan& plan, const Coordinate& me, const TrainerC
   return shape;
 }
 
-constexpr std::string_view kRemedyForState =
-    "zero_stage = 1 over several replicas or more tensor or pipeline parallelism needs less";
-constexpr std::string_view kRemedyForActivations =
-    "a smaller micro_batch_size, recompute = \"full\" or more tensor parallelism needs less";
-
-/// For a profiler: what begins at this moment.
-const char* range_name(StepMoment moment, std::span<const ScheduleOp> ops, std::int64_t index) {
-  switch (moment) {
-    case StepMoment::op:
-      return name_of(ops[static_cast<std::size_t>(index)].kind).data();  // a literal
-    case StepMoment::reduction:
-      return "reduction";
-    case StepMoment::decision:
-      return "decision";
-    case StepMoment::update:
-      return "update";
-    case StepMoment::distribute:
-      return "distribute";
-    case StepMoment::end:
-      break;
-  }
-  return "";
-}
-
 bool is_message(OpKind kind) {
   return kind == OpKind::send_activation || kind == OpKind::recv_activation ||
          kind == OpKind::send_gradient || kind == OpKind::recv_gradient;
@@ -347,7 +323,7 @@ void Trainer::at(StepMoment moment, std::int64_t index) {
   if (moment == StepMoment::end) {
     ranges_.end();
   } else {
-    ranges_.next(range_name(moment, schedule_.ops(me_.pp), index));
+    ranges_.next(name_at(moment, schedule_.ops(me_.pp), index));
   }
   if (watcher_) {
     watcher_(moment, index);

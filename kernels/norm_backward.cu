@@ -71,11 +71,7 @@ struct Team {
           tensor(stage, i, cols), static_cast<const Bf16*>(sources[i]) + row * args.cols, bytes);
     }
   }
-  /// Waits for the team's threads: teams need not keep in step.
-  __device__ __forceinline__ void wait() const {
-    asm volatile("bar.sync %0, %1;" ::"r"(index + 1), "r"(size) : "memory");
-  }
-  /// The team's sums of two values, in every thread, in a fixed order.
+  /// The team's sums of two values, in every thread, in a fixed order. All teams call it together.
   __device__ __forceinline__ void sum(float (&values)[2], float (*shared)[2]) const {
     values[0] = warp_sum(values[0]);
     values[1] = warp_sum(values[1]);
@@ -83,7 +79,7 @@ struct Team {
       shared[thread / kWarp][0] = values[0];
       shared[thread / kWarp][1] = values[1];
     }
-    wait();
+    __syncthreads();
     values[0] = values[1] = 0.0F;
     for (int warp = 0; warp < size / kWarp; ++warp) {
       values[0] += shared[warp][0];
@@ -162,12 +158,11 @@ struct Columns {
       const Numbers factor = gain(i, first);
 #pragma unroll
       for (int j = 0; j < kBf16Pack; ++j) {
-        const float normalised = kCentred ? (z[j] - row.mean) * row.rstd : z[j] * row.rstd;
-        const float g = factor[j] * dy[j];
-        sums[1] += g * normalised;
-        dgain[i][j] += dy[j] * normalised;
+        const float scaled = dy[j] * ((kCentred ? z[j] - row.mean : z[j]) * row.rstd);
+        sums[1] += factor[j] * scaled;
+        dgain[i][j] += scaled;
         if constexpr (kCentred) {
-          sums[0] += g;
+          sums[0] += factor[j] * dy[j];
           dbias[i][j] += dy[j];
         }
       }
@@ -252,15 +247,21 @@ __global__ void __launch_bounds__(kTeamThreads, 1)
   Statistics<kCentred> statistics(args, row);
   int stage = 0;
   std::uint32_t phase = 0;
-  for (int turn = 0; row < args.rows; row += step, turn ^= 1) {
+  // All teams go round together, those past the last row without one.
+  for (int turn = 0; args.rows > row - team.index; row += step, turn ^= 1) {
+    const bool inside = row < args.rows;
     const Statistics<kCentred> next(args, row + step);
     float sums[2] = {};
-    team.barriers[stage].wait(phase);
-    columns.include(stage, statistics, sums);
+    if (inside) {
+      team.barriers[stage].wait(phase);
+      columns.include(stage, statistics, sums);
+    }
     team.sum(sums, shared[team.index][turn]);
-    // All of the team are past the row before this one: its stage is free.
+    // All are past the row before this one: its stage is free.
     team.fetch(args, row + (kStages - 1) * step, (stage + kStages - 1) % kStages);
-    columns.write_dx(stage, row, statistics, sums);
+    if (inside) {
+      columns.write_dx(stage, row, statistics, sums);
+    }
     statistics = next;
     if (++stage == kStages) {
       stage = 0;

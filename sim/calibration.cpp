@@ -110,20 +110,23 @@ std::vector<Point> read_points(ObjectReader& in,
   return points;
 }
 
+Point gemm_point(ObjectReader& entry, bool is_8bit) {
+  const GemmShape shape{entry.at("m").positive_number(),
+                        entry.at("n").positive_number(),
+                        entry.at("k").positive_number()};
+  return Point{{shape.m * shape.n * shape.k, shape.m * shape.n, shape.k, 1.0},
+               0.0,
+               [shape, is_8bit](const HardwareParameters& with) {
+                 return gemm(with.compute, shape, is_8bit);
+               }};
+}
+
 /// t = (2 / rate)(m n + tail)(k + half) + launch, linear in the products' coefficients.
 void calibrate_gemm(ObjectReader& in, bool is_8bit, Calibration& result) {
   const char* kind = is_8bit ? "gemm_8bit" : "gemm";
   HardwareParameters& on = result.hardware;
-  const std::vector<Point> points = read_points(in, kind, [is_8bit](ObjectReader& entry) {
-    const GemmShape shape{entry.at("m").positive_number(),
-                          entry.at("n").positive_number(),
-                          entry.at("k").positive_number()};
-    return Point{{shape.m * shape.n * shape.k, shape.m * shape.n, shape.k, 1.0},
-                 0.0,
-                 [shape, is_8bit](const HardwareParameters& with) {
-                   return gemm(with.compute, shape, is_8bit);
-                 }};
-  });
+  const std::vector<Point> points =
+      read_points(in, kind, [is_8bit](ObjectReader& entry) { return gemm_point(entry, is_8bit); });
   if (points.empty()) {
     return;
   }
@@ -144,6 +147,21 @@ void calibrate_gemm(ObjectReader& in, bool is_8bit, Calibration& result) {
     }
   }
   add_fit(kind, points, before, call, result);
+}
+
+/// Short benchmarks end before the GPU has come to its power limit, at which it trains: products
+/// that went on for seconds say by how much all are slower there.
+void calibrate_sustained_gemm(ObjectReader& in, Calibration& result) {
+  HardwareParameters& on = result.hardware;
+  const std::vector<Point> points = read_points(
+      in, "gemm_sustained", [](ObjectReader& entry) { return gemm_point(entry, false); });
+  if (points.empty()) {
+    return;
+  }
+  const HardwareParameters before = on;
+  GemmParameters& gemm = on.compute.gemm;
+  gemm.efficiency = clamp_share(gemm.efficiency / fit_scale(points, on));
+  add_fit("gemm_sustained", points, before, {}, result);
 }
 
 void calibrate_stream(ObjectReader& in, Calibration& result) {
@@ -182,7 +200,7 @@ void calibrate_attention(ObjectReader& in, bool is_forward, Calibration& result)
                                entry.at("queries").positive_number(),
                                entry.at("keys").positive_number()};
     const double work = shape.num_heads * shape.num_queries * shape.num_keys * shape.head_size;
-    return Point{{work, work / shape.num_queries, 1.0},
+    return Point{{work, work / shape.num_queries, 1.0, work / shape.head_size},
                  0.0,
                  [shape, is_forward](const HardwareParameters& with) {
                    return is_forward ? attention_forward(with.compute, shape)
@@ -202,17 +220,25 @@ void calibrate_attention(ObjectReader& in, bool is_forward, Calibration& result)
   }
   double& efficiency = is_forward ? attention.forward_efficiency : attention.backward_efficiency;
   double& half_length = is_forward ? attention.forward_half_length : attention.backward_half_length;
+  double& half_size = is_forward ? attention.forward_half_size : attention.backward_half_size;
   std::optional<double> call;
   if (points.size() < 3) {
     efficiency = clamp_share(efficiency / fit_scale(points, on));
   } else {
-    // t = products x heads x queries x keys x size (1 + half_length / queries) / rate + call: two
-    // products forward, five backward, half of each masked, two FLOPs a multiply-add.
-    const std::vector<double> x = fit(points, 3);
+    // t = products x heads x queries x keys x size (1 + half_length / queries + half_size / size) /
+    // rate + call: two products forward, five backward, half of each masked, two FLOPs a
+    // multiply-add. Heads of one size leave nothing to tell half_size by: it stays.
+    const double size = points[0].terms[0] / points[0].terms[3];
+    const bool one_size = std::all_of(points.begin(), points.end(), [size](const Point& point) {
+      return std::abs(point.terms[0] / point.terms[3] - size) < 0.5;
+    });
+    const std::vector<double> x = fit(points, one_size ? 3 : 4);
     if (x[0] > 0.0) {
       const double products = is_forward ? 2.0 : 5.0;
-      efficiency = clamp_share(products / (x[0] * on.compute.gpu.peak_16bit.value));
-      half_length = x[1] / x[0];
+      const double share = one_size ? 1.0 / (1.0 + half_size / size) : 1.0;  // of x[0] that is work
+      efficiency = clamp_share(products / (x[0] * share * on.compute.gpu.peak_16bit.value));
+      half_length = x[1] / (x[0] * share);
+      half_size = one_size ? half_size : x[3] / x[0];
       call = x[2];
     }
   }
@@ -259,6 +285,35 @@ void calibrate_all_reduce(ObjectReader& in, Calibration& result) {
   add_fit("all_reduce", points, before, {}, result);
 }
 
+/// t = half_latency + bus / half_bandwidth, of reduce-scatters and all-gathers alike.
+void calibrate_halves(ObjectReader& in, Calibration& result) {
+  HardwareParameters& on = result.hardware;
+  const Fabric fabric = on.fabric;
+  const auto read = [&](ObjectReader& entry) {
+    const std::int64_t ranks = entry.at("ranks").integer(2, fabric.domain_size);
+    const double bytes = entry.at("bytes").positive_number();
+    const auto n = static_cast<double>(ranks);
+    return Point{{(n - 1.0) / n * bytes, 1.0}, 0.0, [ranks, bytes](const HardwareParameters& with) {
+                   return reduce_scatter(
+                       with.fabric, strided_group(with.fabric, ranks, 1), Bytes{bytes});
+                 }};
+  };
+  std::vector<Point> points = read_points(in, "reduce_scatter", read);
+  for (Point& point : read_points(in, "all_gather", read)) {
+    points.push_back(std::move(point));
+  }
+  if (points.size() < 2) {
+    return;
+  }
+  const HardwareParameters before = on;
+  const std::vector<double> x = fit(points, 2);
+  if (x[0] > 0.0) {
+    on.fabric.domain.half_bandwidth = {1.0 / x[0]};
+    on.fabric.domain.half_latency = Seconds(x[1]);
+  }
+  add_fit("reduce_scatter, all_gather", points, before, {}, result);
+}
+
 }  // namespace
 
 std::string Calibration::to_toml() const {
@@ -294,15 +349,17 @@ Calibration calibrate(const Reader& measured) {
   }
   calibrate_stream(in, result);
   calibrate_gemm(in, /*is_8bit=*/false, result);
+  calibrate_sustained_gemm(in, result);
   calibrate_gemm(in, /*is_8bit=*/true, result);
   calibrate_attention(in, /*is_forward=*/true, result);
   calibrate_attention(in, /*is_forward=*/false, result);
   calibrate_all_reduce(in, result);
+  calibrate_halves(in, result);
   in.finish();
   if (result.fits.empty()) {
     measured.reject(
-        "nothing was measured: expected a list of gemm, gemm_8bit, stream, "
-        "attention_forward, attention_backward or all_reduce");
+        "nothing was measured: expected a list of gemm, gemm_sustained, gemm_8bit, stream, "
+        "attention_forward, attention_backward, all_reduce, reduce_scatter or all_gather");
   }
   return result;
 }

@@ -30,13 +30,15 @@ struct Calibration {
 /// Fits parameters to microbenchmarks by least squares on relative errors. The document:
 ///   {"schema": 1, "gpu": "h100", "release": "nemo-25.04", "name": "my-cluster",
 ///    "measured_with": {"driver": "580.159", ...},
-///    "gemm": [{"m", "n", "k", "seconds"}, ...], "gemm_8bit": [...],
+///    "gemm": [{"m", "n", "k", "seconds"}, ...], "gemm_sustained": [...], "gemm_8bit": [...],
 ///    "stream": [{"bytes", "kernels", "seconds"}, ...],
 ///    "attention_forward": [{"heads", "head_size", "queries", "keys", "seconds"}, ...],
 ///    "attention_backward": [...],
-///    "all_reduce": [{"ranks", "bytes", "seconds"}, ...]}
+///    "all_reduce": [{"ranks", "bytes", "seconds"}, ...], "reduce_scatter": [...],
+///    "all_gather": [...]}
 /// `gpu` and `release` name the parameters to start from, `name` the release to write; every list
-/// may be missing, and what is not measured keeps its value. Kernels' parameters need enough
+/// may be missing, and what is not measured keeps its value. `gemm_sustained` is products that went
+/// on for seconds: the others are scaled to their rate. Kernels' parameters need enough
 /// points: a list of fewer than it has parameters moves only the first of them (an efficiency or a
 /// bandwidth). The constant part of a timed kernel call is
 /// fitted too, and left out of the file: it is the launch of one call, most of which kernels that

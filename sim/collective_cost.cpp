@@ -60,6 +60,11 @@ Seconds all_reduce(const Fabric& fabric, const GroupShape& group, Bytes tensor) 
 }
 
 Seconds reduce_scatter(const Fabric& fabric, const GroupShape& group, Bytes tensor) {
+  const CollectiveCurve& curve = fabric.domain;
+  if (group.num_ranks > 1 && group.is_in_one_domain() && curve.half_bandwidth.value > 0.0) {
+    const auto n = static_cast<double>(group.num_ranks);
+    return curve.half_latency + Seconds((n - 1.0) / n * tensor.value / curve.half_bandwidth.value);
+  }
   return all_reduce(fabric, group, tensor) * 0.5;
 }
 

@@ -20,6 +20,10 @@ struct CollectiveCurve {
   /// A hybrid mesh has another bandwidth for every group size: entry n is that of n ranks, 0
   /// means `bandwidth`.
   std::array<double, 9> mesh_bandwidth{};
+  /// Of a reduce-scatter or an all-gather, where they were measured: half_latency + bus /
+  /// half_bandwidth, with `bus` (n - 1) / n of the tensor. 0: half of the all-reduce.
+  Seconds half_latency{};
+  BytesPerSecond half_bandwidth{};
 };
 
 /// The network between domains. Every GPU has its share of the NICs of its node.

@@ -29,8 +29,19 @@ struct OverlapParameters {
   double sequence_gather = 1.0;  ///< backward's gathers of sequence parallelism
   double context = 0.0;          ///< ring attention beyond what hides behind attention
   double expert = 1.0;
-  double data = 1.0;
+  double data = 1.0;    ///< gradients' reduction
+  double gather = 1.0;  ///< parameters' gathering after the update, with ZeRO
   double pipeline = 1.0;
+  /// By what share of its time a hidden reduction or gather slows the compute beside it: it takes
+  /// multiprocessors away.
+  double beside = 0.0;
+};
+
+/// What of a layer's forward pass is computed again.
+struct RecomputeParameters {
+  double attention = 0.0;  ///< share of flash attention, under selective recomputation
+  double last_product =
+      1.0;  ///< share of the MLP's last GEMM, under full: only its output needs it
 };
 
 struct OptimizerParameters {
@@ -57,11 +68,19 @@ struct HardwareParameters {
   Fabric fabric;
   HostParameters host;
   OverlapParameters overlap;
+  RecomputeParameters recompute;
   OptimizerParameters optimizer;
   double embedding_bytes = 12.0;      ///< HBM traffic per element of the embedding, both passes
   double cross_entropy_bytes = 20.0;  ///< per logit, both passes
   double cast_bytes = 4.0;            ///< per element of an 8-bit GEMM operand
   double dropout_bytes = 1.0;         ///< mask bytes per element; 0: trained without dropout
+  /// Per element of a linear layer's output, where kernels of their own add its bias (not the MLP's
+  /// first layer's, which the activation adds) or sum its gradient.
+  double bias_add_bytes = 0.0;
+  double bias_gradient_bytes = 0.0;
+  /// Per element of the hidden states that a rank holds under sequence parallelism, of a layer,
+  /// both passes: copies into gathered tensors, sums of scattered ones.
+  double sequence_copy_bytes = 0.0;
   /// Relative spread of a node's step time: a step waits for the slowest of n nodes, which a normal
   /// distribution puts at about straggler_spread sqrt(2 ln n).
   double straggler_spread = 0.0;

@@ -45,8 +45,10 @@ void describe_compute(File& file, ComputeParameters& compute) {
   file.kernel("kernel", attention.kernel);
   file.number("forward_efficiency", attention.forward_efficiency, 1.0, 0.01, 1.0);
   file.number("forward_half_length", attention.forward_half_length, 1.0, 0.0, kHuge);
+  file.number("forward_half_size", attention.forward_half_size, 1.0, 0.0, kHuge);
   file.number("backward_efficiency", attention.backward_efficiency, 1.0, 0.01, 1.0);
   file.number("backward_half_length", attention.backward_half_length, 1.0, 0.0, kHuge);
+  file.number("backward_half_size", attention.backward_half_size, 1.0, 0.0, kHuge);
   file.number("gemm_efficiency", attention.gemm_efficiency, 1.0, 0.01, 1.0);
   file.number("score_efficiency", attention.score_efficiency, 1.0, 0.01, 1.5);
 }
@@ -63,6 +65,8 @@ void describe_fabric(File& file, Fabric& fabric) {
     file.optional_number(
         fmt::format("mesh_gb_per_s_{}_ranks", n), fabric.domain.mesh_bandwidth[n], kGiga);
   }
+  file.number("half_latency_us", fabric.domain.half_latency, kMicro, 0.0, kHuge);
+  file.number("half_gb_per_s", fabric.domain.half_bandwidth.value, kGiga, 0.0, kHuge);
 
   file.table("network");
   file.number("nic_gb_per_s", fabric.network.nic_bandwidth.value, kGiga, 0.01, kHuge);
@@ -87,7 +91,13 @@ void describe_software(File& file, HardwareParameters& hardware) {
   file.number("context", overlap.context, 1.0, 0.0, 1.0);
   file.number("expert", overlap.expert, 1.0, 0.0, 1.0);
   file.number("data", overlap.data, 1.0, 0.0, 1.0);
+  file.number("gather", overlap.gather, 1.0, 0.0, 1.0);
   file.number("pipeline", overlap.pipeline, 1.0, 0.0, 1.0);
+  file.number("beside", overlap.beside, 1.0, 0.0, 1.0);
+
+  file.table("recompute");
+  file.number("attention", hardware.recompute.attention, 1.0, 0.0, 1.0);
+  file.number("last_product", hardware.recompute.last_product, 1.0, 0.0, 1.0);
 
   file.table("bytes");
   file.number("gradient", hardware.optimizer.gradient_bytes, 1.0, 1.0, 8.0);
@@ -96,6 +106,9 @@ void describe_software(File& file, HardwareParameters& hardware) {
   file.number("cross_entropy", hardware.cross_entropy_bytes, 1.0, 0.0, 200.0);
   file.number("cast_8bit", hardware.cast_bytes, 1.0, 0.0, 20.0);
   file.number("dropout_mask", hardware.dropout_bytes, 1.0, 0.0, 4.0);
+  file.number("bias_add", hardware.bias_add_bytes, 1.0, 0.0, 20.0);
+  file.number("bias_gradient", hardware.bias_gradient_bytes, 1.0, 0.0, 20.0);
+  file.number("sequence_copy", hardware.sequence_copy_bytes, 1.0, 0.0, 200.0);
 
   file.table("step");
   file.number("constant_us", hardware.optimizer.constant, kMicro, 0.0, kHuge);

@@ -65,6 +65,7 @@ void add_gemms(const ComputeParameters& on,
 /// queries and keys, casts to 8 bits.
 void add_streaming(const HardwareParameters& on,
                    bool is_8bit,
+                   bool has_bias,
                    const LayerSizes& size,
                    const MlpShape& mlp,
                    PassCost& cost) {
@@ -90,6 +91,15 @@ void add_streaming(const HardwareParameters& on,
     backward += on.cast_bytes * ((qkv + size.hidden) * size.tokens +
                                  (size.gates * mlp.width + size.hidden) * mlp_inputs);
   }
+  const double outputs = size.tokens * (qkv + 2.0 * size.hidden);  // of linear layers, less fc1's
+  if (has_bias) {
+    forward += on.bias_add_bytes * outputs;
+    backward += on.bias_gradient_bytes * (outputs + size.gates * mlp_elements);
+  }
+  if (size.own_tokens < size.tokens) {
+    forward += 0.5 * on.sequence_copy_bytes * hidden;
+    backward += 0.5 * on.sequence_copy_bytes * hidden;
+  }
   cost.forward.streaming += stream(on.compute, Bytes{forward}, is_unfused ? 10 : 8);
   cost.backward.streaming += stream(on.compute, Bytes{backward}, is_unfused ? 14 : 10);
 }
@@ -114,7 +124,9 @@ void add_tensor(const StepQuery& query,
     return;
   }
   const GroupShape group = strided_group(on.fabric, query.tp, 1);
-  const Seconds reduced = all_reduce(on.fabric, group, Bytes{kElement * size.tokens * size.hidden});
+  const Bytes tensor{kElement * size.tokens * size.hidden};
+  const Seconds reduced = query.sequence_parallel ? 2.0 * reduce_scatter(on.fabric, group, tensor)
+                                                  : all_reduce(on.fabric, group, tensor);
   const bool overlaps = query.overlap_tensor;
   cost.forward.tensor += 2.0 * reduced * (overlaps ? on.overlap.tensor_forward : 1.0);
   cost.backward.tensor += 2.0 * reduced * (overlaps ? on.overlap.tensor_backward : 1.0);
@@ -195,15 +207,16 @@ void apply_host_floor(Seconds floor, PhaseCost& phase) {
   phase.host += std::max(Seconds{}, floor - phase.total());
 }
 
-void add_recompute(Recompute recompute, AttentionKernel kernel, PassCost& cost) {
+void add_recompute(Recompute recompute, const HardwareParameters& on, PassCost& cost) {
   switch (recompute) {
     case Recompute::none:
       return;
-    case Recompute::selective:
-      if (kernel == AttentionKernel::unfused) {
-        cost.backward.attention += cost.forward.attention;
-      }
+    case Recompute::selective: {
+      const bool is_unfused = on.compute.attention.kernel == AttentionKernel::unfused;
+      cost.backward.attention +=
+          cost.forward.attention * (is_unfused ? 1.0 : on.recompute.attention);
       return;
+    }
     case Recompute::full:
       return;  // after the host's floor, as another forward pass
   }
@@ -244,16 +257,18 @@ PassCost layer_cost(const ModelSpec& model,
   const AttentionShape attention = attention_shape(model, query, share);
   cost.forward.attention = attention_forward(on.compute, attention);
   cost.backward.attention = attention_backward(on.compute, attention);
-  add_streaming(on, is_8bit, size, mlp, cost);
+  add_streaming(on, is_8bit, model.add_bias_linear, size, mlp, cost);
   apply_power(query.power_multiple, cost);
   add_tensor(query, on, size, cost);
   add_context(query, on, size, cost);
   add_expert(model, query, on, size, cost);
-  add_recompute(query.recompute, on.compute.attention.kernel, cost);
+  add_recompute(query.recompute, on, cost);
   apply_host_floor(on.host.forward_layer, cost.forward);
   apply_host_floor(on.host.backward_layer, cost.backward);
   if (query.recompute == Recompute::full) {
     cost.backward += cost.forward;
+    cost.backward.gemm -= (1.0 - on.recompute.last_product) *
+                          gemm(on.compute, {mlp.rows, size.hidden, mlp.width, mlp.count}, is_8bit);
   }
   return cost;
 }

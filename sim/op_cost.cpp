@@ -41,10 +41,11 @@ Seconds flash(const ComputeParameters& on,
               const AttentionShape& s,
               double work,
               double efficiency,
-              double half_length) {
+              double half_length,
+              double half_size) {
   const double rate = on.gpu.peak_16bit.value * efficiency;
-  return Seconds(work * causal_flops(s) * (1.0 + half_length / s.num_queries) / rate) +
-         on.streaming.launch;
+  const double overhead = half_length / s.num_queries + half_size / s.head_size;
+  return Seconds(work * causal_flops(s) * (1.0 + overhead) / rate) + on.streaming.launch;
 }
 
 }  // namespace
@@ -72,7 +73,12 @@ Seconds attention_forward(const ComputeParameters& on, const AttentionShape& sha
     return score_gemms(on, shape) + score_stream(on, shape, kScoreBytesForward);
   }
   const AttentionParameters& attention = on.attention;
-  return flash(on, shape, 1.0, attention.forward_efficiency, attention.forward_half_length);
+  return flash(on,
+               shape,
+               1.0,
+               attention.forward_efficiency,
+               attention.forward_half_length,
+               attention.forward_half_size);
 }
 
 Seconds attention_backward(const ComputeParameters& on, const AttentionShape& shape) {
@@ -81,7 +87,12 @@ Seconds attention_backward(const ComputeParameters& on, const AttentionShape& sh
   }
   // Five products of this size against the forward's two, with the scores computed again.
   const AttentionParameters& attention = on.attention;
-  return flash(on, shape, 2.5, attention.backward_efficiency, attention.backward_half_length);
+  return flash(on,
+               shape,
+               2.5,
+               attention.backward_efficiency,
+               attention.backward_half_length,
+               attention.backward_half_size);
 }
 
 double speed_at_power(double power_multiple) {

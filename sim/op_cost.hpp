@@ -37,12 +37,15 @@ enum class AttentionKernel {
 
 struct AttentionParameters {
   AttentionKernel kernel = AttentionKernel::flash;
-  /// Flash: share of the 16-bit peak over long sequences. `half_length` queries cost as much again
-  /// for the diagonal and for filling the pipeline.
+  /// Flash: share of the 16-bit peak over long sequences of large heads. `half_length` queries cost
+  /// as much again for the diagonal and for filling the pipeline, heads of `half_size` for the
+  /// exponentials, of which there is one per score.
   double forward_efficiency = 0.7;
   double forward_half_length = 850.0;
+  double forward_half_size = 0.0;
   double backward_efficiency = 0.6;
   double backward_half_length = 1100.0;
+  double backward_half_size = 0.0;
   double gemm_efficiency = 0.6;   ///< unfused: share of the peak of the batched GEMMs
   double score_efficiency = 0.8;  ///< unfused: of the streaming rate, softmax and dropout
 };

@@ -73,7 +73,7 @@ Seconds zero3_cost(const StepQuery& query,
   const Seconds gathers = 2.0 * reduce_scatter(on.fabric, replicas, Bytes{held.total() * kWeight});
   const Seconds window =
       (terms.layer.forward.total() + terms.layer.backward.total()) * terms.share.layers;
-  return std::max(gathers * terms.sync_exposed, gathers - window);
+  return std::max(gathers * terms.reduce_exposed, gathers - window);
 }
 
 void add_sends(const ModelSpec& model,
@@ -93,12 +93,23 @@ void add_sends(const ModelSpec& model,
 }  // namespace
 
 SyncCost StepTerms::visible_sync() const {
-  const Seconds all = sync.total();
-  if (sync_exposed >= 1.0 || all <= Seconds{}) {
+  const Seconds there = (sync.reshard_in + sync.reduce) * (1.0 - reduce_exposed);
+  const Seconds back = (sync.gather + sync.reshard_out) * (1.0 - gather_exposed);
+  if (there + back <= Seconds{}) {
     return sync;
   }
   const Seconds window = (layer.forward.total() + layer.backward.total()) * share.layers;
-  return sync * (std::max(all * sync_exposed, all - window) / all);
+  // Of what may hide, the share that the window has no room for, and what the rest costs compute.
+  const double left = std::max(0.0, 1.0 - window / (there + back));
+  const double visible = left + (1.0 - left) * beside;
+  SyncCost result = sync;
+  for (Seconds SyncCost::*part : {&SyncCost::reshard_in, &SyncCost::reduce}) {
+    result.*part *= reduce_exposed + (1.0 - reduce_exposed) * visible;
+  }
+  for (Seconds SyncCost::*part : {&SyncCost::gather, &SyncCost::reshard_out}) {
+    result.*part *= gather_exposed + (1.0 - gather_exposed) * visible;
+  }
+  return result;
 }
 
 StepTerms step_terms(const ModelSpec& model, const StepQuery& query, const HardwareParameters& on) {
@@ -117,7 +128,9 @@ StepTerms step_terms(const ModelSpec& model, const StepQuery& query, const Hardw
   const StageParameters last = stage_parameters(model, query, terms.share, true);
   const StageParameters& held = first.total() < last.total() ? last : first;
   terms.sync = sync_cost(query, held, on);
-  terms.sync_exposed = query.overlap_data ? on.overlap.data : 1.0;
+  terms.reduce_exposed = query.overlap_data ? on.overlap.data : 1.0;
+  terms.gather_exposed = query.overlap_data ? on.overlap.gather : 1.0;
+  terms.beside = on.overlap.beside;
   terms.optimizer = optimizer_cost(query, held, on);
   terms.zero3_gather = zero3_cost(query, held, terms, on);
   const double nodes = static_cast<double>(query.gpus()) / kGpusPerNode;

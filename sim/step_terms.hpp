@@ -32,13 +32,16 @@ struct StepTerms {
   Seconds send{};       ///< exposed part of moving one microbatch to a neighbour stage, one way
   Seconds full_send{};  ///< all of it
   SyncCost sync;
-  double sync_exposed = 1.0;  ///< least share of `sync` that stays visible
-  Seconds optimizer{};        ///< with the constant per step
-  Seconds zero3_gather{};     ///< exposed, per microbatch and stage
-  double straggler = 0.0;     ///< share that waiting for the slowest node adds to the pipeline
+  double reduce_exposed = 1.0;  ///< least share of the gradients' way that stays visible
+  double gather_exposed = 1.0;  ///< of the parameters' way back
+  double beside = 0.0;          ///< share of the rest by which it slows compute
+  Seconds optimizer{};          ///< with the constant per step
+  Seconds zero3_gather{};       ///< exposed, per microbatch and stage
+  double straggler = 0.0;       ///< share that waiting for the slowest node adds to the pipeline
   RankShare share;
 
-  /// What stays visible of `sync`: the rest hides behind one microbatch of the busiest stage.
+  /// What stays visible of `sync`: the rest hides behind one microbatch of the busiest stage, which
+  /// it slows.
   [[nodiscard]] SyncCost visible_sync() const;
 };
 

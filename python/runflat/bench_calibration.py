@@ -11,12 +11,17 @@ _SMALLEST_MESSAGE = 1_000_000  # below, latency rules, which the model's two num
 # Which benchmarks are points of which list; the sweeps of the same kernels are, too.
 _KERNELS = {
     "gemm_forward": "gemm",
+    "gemm_dgrad": "gemm",
+    "gemm_wgrad": "gemm",
+    "gemm_sustained": "gemm_sustained",
     "attention_forward": "attention_forward",
     "attention_backward": "attention_backward",
     "add": "stream",
 }
+_COLLECTIVES = ("all_reduce", "reduce_scatter", "all_gather")
 _SHAPES = {
     "gemm": ("m", "n", "k"),
+    "gemm_sustained": ("m", "n", "k"),
     "attention_forward": ("heads", "head_size", "queries", "keys"),
     "attention_backward": ("heads", "head_size", "queries", "keys"),
 }
@@ -53,10 +58,10 @@ def _points(result: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
             seconds = item["real_time"] * _SECONDS[item["time_unit"]]
             yield kind, _shape(kind, item) | {"seconds": seconds}
     for item in result.get("measurements", []):
-        if item.get("collective") == "all_reduce" and item["bytes"] >= _SMALLEST_MESSAGE:
+        if item.get("collective") in _COLLECTIVES and item["bytes"] >= _SMALLEST_MESSAGE:
             ranks = result["measured_with"]["ranks"]
             point = {"ranks": ranks, "bytes": item["bytes"], "seconds": item["seconds"]}
-            yield "all_reduce", point
+            yield item["collective"], point
 
 
 def _shape(kind: str, item: dict[str, Any]) -> dict[str, Any]:

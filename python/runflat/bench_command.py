@@ -55,6 +55,10 @@ def step_command(
     """Time the training steps of a configuration on made-up data."""
     if peer:
         _require_peer(backend, peer_python)
+    if release is not None and backend != "cuda":
+        raise ParseError(
+            "--release: the simulator prices steps of GPUs, not of --backend " + backend
+        )
     path = config_file(config)
     timed = bench_step.time_training(path, overrides or [], backend, steps, warmup)
     ceiling = bench_step.gemm_ceiling() if backend == "cuda" else None

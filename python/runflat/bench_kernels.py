@@ -48,7 +48,7 @@ FAMILIES = {
     "gemm": Family("^gemm_", _FLOP_COLUMNS, _PRODUCT),
     "attention": Family("^(attention_|gemm_ceiling/)", _FLOP_COLUMNS, _PRODUCT),
 }
-SWEEPS = "^sweep_"
+SWEEPS = "^(sweep_|gemm_sustained/)"
 
 
 def measure(benchmark_filter: str) -> dict[str, Any]:

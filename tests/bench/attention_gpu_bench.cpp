@@ -141,14 +141,17 @@ void register_model(const std::string& model, std::int64_t batch_size, std::int6
 }
 
 /// Shapes that a model of attention's time is fitted to.
-void register_sweep(std::int64_t batch_size, std::int64_t heads, std::int64_t seq_length) {
+void register_sweep(std::int64_t batch_size,
+                    std::int64_t heads,
+                    std::int64_t seq_length,
+                    std::int64_t head_size) {
   const AttentionShape shape = shape_of({.seq_length = seq_length,
                                          .batch_size = batch_size,
                                          .heads = heads,
                                          .groups = heads,
-                                         .head_size = 128});
-  const std::string name =
-      std::to_string(batch_size) + "x" + std::to_string(heads) + "x" + std::to_string(seq_length);
+                                         .head_size = head_size});
+  const std::string name = std::to_string(batch_size) + "x" + std::to_string(heads) + "x" +
+                           std::to_string(seq_length) + "x" + std::to_string(head_size);
   add("sweep_attention_forward/" + name, shape, false);
   add("sweep_attention_backward/" + name, shape, true);
 }
@@ -156,12 +159,15 @@ void register_sweep(std::int64_t batch_size, std::int64_t heads, std::int64_t se
 const bool kRegistered = [] {
   register_model("1.5B", 4, 64);
   register_model("8B", 2, 128);
-  register_sweep(1, 8, 2048);
-  register_sweep(1, 32, 2048);
-  register_sweep(1, 32, 4096);
-  register_sweep(2, 32, 4096);
-  register_sweep(1, 64, 8192);
-  register_sweep(1, 16, 16384);
+  register_sweep(1, 8, 2048, 128);
+  register_sweep(1, 32, 2048, 128);
+  register_sweep(1, 32, 4096, 128);
+  register_sweep(2, 32, 4096, 128);
+  register_sweep(1, 64, 8192, 128);
+  register_sweep(1, 16, 16384, 128);
+  register_sweep(1, 32, 2048, 64);
+  register_sweep(4, 32, 4096, 64);
+  register_sweep(1, 32, 8192, 64);
   return true;
 }();
 

@@ -144,27 +144,17 @@ void run(benchmark::State& state, const GemmArgs& args) {
   state.counters["#wrong"] = static_cast<double>(wrong);
 }
 
-void register_product(const std::string& name, const GemmArgs& args) {
+void register_product(const std::string& name,
+                      const GemmArgs& args,
+                      std::int64_t num_iterations = kNumIterations) {
   benchmark::RegisterBenchmark(name.c_str(), [args](benchmark::State& state) { run(state, args); })
       ->UseManualTime()
-      ->Iterations(kNumIterations)
+      ->Iterations(num_iterations)
       ->Unit(benchmark::kMicrosecond);
 }
 
-/// y = x W^T, as a layer's forward pass has it.
-void register_forward(const std::string& family, std::int64_t m, std::int64_t n, std::int64_t k) {
-  const std::string shape = std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
-  register_product(family + "/" + shape,
-                   {.m = m,
-                    .n = n,
-                    .k = k,
-                    .transpose_b = true,
-                    .type = DataType::bf16,
-                    .c_type = DataType::bf16});
-}
-
-/// Projections [out, in] of models of hidden 2048 to 8192, whole and divided by TP, over many sizes
-/// of a microbatch: what a model of the GEMM's time is fitted to.
+/// Projections of models of hidden 2048 to 8192, whole and divided by TP, over many sizes of a
+/// microbatch: what a model of the GEMM's time is fitted to.
 void register_sweep() {
   constexpr std::array<std::pair<std::int64_t, std::int64_t>, 16> kWeights = {{{3072, 2048},
                                                                                {2048, 2048},
@@ -182,9 +172,13 @@ void register_sweep() {
                                                                                {8192, 28672},
                                                                                {1280, 8192},
                                                                                {8192, 1024}}};
-  for (const auto& [n, k] : kWeights) {
-    for (std::int64_t tokens = 512; tokens <= 16384; tokens *= 2) {
-      register_forward("sweep_gemm_forward", tokens, n, k);
+  for (const auto& [out, in] : kWeights) {
+    const std::string name = std::to_string(out) + "x" + std::to_string(in);
+    const Layer layer{name.c_str(), out, in, in >= out};
+    for (std::int64_t tokens = 1024; tokens <= 16384; tokens *= 2) {
+      for (const Product& product : products_of(std::to_string(tokens), layer, tokens)) {
+        register_product("sweep_" + product.name, product.args);
+      }
     }
   }
 }
@@ -200,7 +194,15 @@ void register_model(const std::string& model,
 }
 
 const bool kRegistered = [] {
-  register_forward("gemm_ceiling", 8192, 8192, 8192);  // what all others are compared with
+  const GemmArgs large = {.m = 8192,
+                          .n = 8192,
+                          .k = 8192,
+                          .transpose_b = true,
+                          .type = DataType::bf16,
+                          .c_type = DataType::bf16};
+  register_product("gemm_ceiling/8192x8192x8192", large);  // what all others are compared with
+  // For seconds, at the GPU's power limit.
+  register_product("gemm_sustained/8192x8192x8192", large, 30 * kNumIterations);
   register_model("1.5B",
                  16384,
                  {{"qkv", 3072, 2048, false},

@@ -291,6 +291,7 @@ def test_results_become_what_calibrate_reads(tmp_path: Path, run: Run) -> None:
         "seconds": pytest.approx(1.5587e-3, rel=1e-4),
     }
     assert measured["all_reduce"] == [{"ranks": 8, "bytes": 4 << 20, "seconds": 5e-5}]
+    assert measured["all_gather"] == measured["all_reduce"] and "reduce_scatter" not in measured
     assert "attention_forward" not in measured
     fitted = run("calibrate", "measured.json")
     assert fitted.returncode == 0, fitted.stderr
@@ -387,6 +388,10 @@ def test_without_a_gpu_one_line_says_so(run: Run, arguments: tuple[str, ...]) ->
     ("arguments", "reason"),
     [
         (("step", "tiny-gpt-mock", "--backend", "cpu", "--peer"), "--peer: the peer runs on GPUs"),
+        (
+            ("step", "tiny-gpt-mock", "--backend", "cpu", "--release", "runflat"),
+            "not of --backend cpu",
+        ),
         (("step", "no-such"), "expected a .toml or .json file, or one of"),
         (("comm", "--transport", "smoke"), "--transport: expected nccl or loopback, found smoke"),
         (("calibrate", "missing.json", "--gpu", "h200"), "missing.json: No such file"),

@@ -58,6 +58,44 @@ TEST_CASE("full recomputation adds one forward to backward", "[sim][layer]") {
   }
 }
 
+TEST_CASE("what a trainer computes again and moves besides is priced by its counts",
+          "[sim][layer]") {
+  HardwareParameters on = load_hardware("h100");
+  ModelSpec model = gpt_model(48, 6144, 64);
+  model.add_bias_linear = true;
+  StepQuery query = query_of(4);
+  query.sequence_parallel = true;
+  const auto costs = [&] { return layer_cost(model, query, rank_share(model, query), on); };
+  const double tokens = 4.0 * static_cast<double>(model.seq_length);
+  const auto seconds = [&](double bytes) { return stream(on.compute, Bytes{bytes}, 0).count(); };
+  const PassCost plain = costs();
+
+  // 3 h / 4 of queries, keys and values and twice h get a bias; fc1's 4 h / 4 only its gradient.
+  on.bias_add_bytes = 4.0;
+  on.bias_gradient_bytes = 2.0;
+  const PassCost biased = costs();
+  CHECK((biased.forward.streaming - plain.forward.streaming).count() ==
+        Approx(seconds(4.0 * tokens * 2.75 * 6144)));
+  CHECK((biased.backward.streaming - plain.backward.streaming).count() ==
+        Approx(seconds(2.0 * tokens * 3.75 * 6144)));
+
+  on.sequence_copy_bytes = 36.0;  // of a rank's quarter of the tokens
+  const PassCost copied = costs();
+  CHECK((copied.forward.streaming - biased.forward.streaming).count() ==
+        Approx(seconds(18.0 * tokens / 4.0 * 6144)));
+
+  query.recompute = Recompute::selective;
+  CHECK(costs().backward.attention == copied.backward.attention);
+  on.recompute.attention = 1.0;
+  CHECK(costs().backward.attention == copied.backward.attention + copied.forward.attention);
+
+  query.recompute = Recompute::full;
+  const PassCost all = costs();
+  on.recompute.last_product = 0.0;
+  CHECK((all.backward.gemm - costs().backward.gemm).count() ==
+        Approx(gemm(on.compute, {tokens, 6144, 6144}, false).count()));
+}
+
 TEST_CASE("a GEMM reaches no more than its efficiency, and more of it when it is larger",
           "[sim][op]") {
   const ComputeParameters on = load_hardware("h100").compute;
