@@ -23,7 +23,7 @@ Rows read_all(const std::string& text) {
   return rows;
 }
 
-std::string quoted(const std::string& text) {
+std::string in_quotes(const std::string& text) {
   std::string result = "\"";
   for (const char c : text) {
     result += c == '"' ? "\"\"" : std::string(1, c);
@@ -45,7 +45,7 @@ TEST_CASE("quoted fields of any text come back as they were", "[sim][csv_reader]
         for (std::size_t length = generator() % 6; length > 0; --length) {
           row[i] += kAlphabet[generator() % kAlphabet.size()];
         }
-        text += (i > 0 ? "," : "") + quoted(row[i]);
+        text += (i > 0 ? "," : "") + in_quotes(row[i]);
       }
       text += generator() % 2 == 0 ? "\n" : "\r\n";
     }
