@@ -134,12 +134,16 @@ void spawn(const std::vector<std::int64_t>& processes,
   LoopbackWorld world;
   std::mutex mutex;
   std::exception_ptr first_error;
+  std::exception_ptr first_loss;  // what it follows from may still be on its way
   std::vector<std::thread> threads;
   for (const std::int64_t process : processes) {
     threads.emplace_back([&, process] {
       try {
         run_rank(world, process, processes, run);
       } catch (const RankDeath&) {
+      } catch (const PeerLost&) {
+        const std::lock_guard lock(mutex);
+        first_loss = first_loss ? first_loss : std::current_exception();
       } catch (...) {
         const std::lock_guard lock(mutex);
         first_error = first_error ? first_error : std::current_exception();
@@ -150,8 +154,8 @@ void spawn(const std::vector<std::int64_t>& processes,
   for (std::thread& thread : threads) {
     thread.join();
   }
-  if (first_error) {
-    std::rethrow_exception(first_error);
+  if (first_error || first_loss) {
+    std::rethrow_exception(first_error ? first_error : first_loss);
   }
 }
 

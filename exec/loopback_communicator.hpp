@@ -25,7 +25,8 @@ struct RankDeath {};
 
 /// Runs `run` once for every rank of a new world, each in a thread of its own with memory shared:
 /// collectives without a cluster. A rank whose `run` has returned or thrown is lost to the others
-/// in all its groups, at once. When all have ended, rethrows what was thrown first.
+/// in all its groups, at once. When all have ended, rethrows what was thrown first, and PeerLost
+/// only where that is all that was thrown.
 void spawn(std::int64_t world_size, const std::function<void(ThreadRank&)>& run);
 /// The same for processes with these numbers, whose world has them in this order.
 void spawn(const std::vector<std::int64_t>& processes, const std::function<void(ThreadRank&)>& run);

@@ -7,7 +7,8 @@ cmake --build build --parallel "$(nproc)" || exit 1
 status=0
 ctest --test-dir build --output-on-failure --no-tests=error --parallel "$(nproc)" 2>&1 |
   tee build/ctest.log || status=1
-.venv/bin/python -m pytest -q --color=no tests/python 2>&1 | tee build/pytest.log || status=1
+.venv/bin/python -m pytest -q --color=no --numprocesses "$(nproc)" --dist loadgroup tests/python 2>&1 |
+  tee build/pytest.log || status=1
 
 echo
 echo "ctest:  $(grep 'tests passed' build/ctest.log)"

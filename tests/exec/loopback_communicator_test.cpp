@@ -4,6 +4,7 @@
 #include "tests/catch.hpp"
 
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 using namespace runflat;
@@ -49,6 +50,24 @@ TEST_CASE("spawn rethrows what a rank has thrown", "[exec][communicator]") {
                         }),
                   std::runtime_error);
   CHECK_THROWS_AS(spawn(0, [](ThreadRank&) {}), InvalidArgument);
+}
+
+TEST_CASE("spawn rethrows why a rank ended rather than that others lost it",
+          "[exec][communicator]") {
+  const auto run = [](ThreadRank& self) {
+    Communicator& group = self.world;
+    if (group.rank() == 1) {
+      group.abort();
+      std::this_thread::sleep_for(100ms);  // the others end first
+      throw std::runtime_error("rank 1");
+    }
+    group.barrier();
+    if (group.wait(deadline_in(60s)) != SyncStatus::done) {
+      throw PeerLost("a peer is lost");
+    }
+  };
+  CHECK_THROWS_WITH(spawn(3, run), "rank 1");
+  CHECK_THROWS_AS(spawn(2, [](ThreadRank&) { throw PeerLost("all are"); }), PeerLost);
 }
 
 TEST_CASE("sizes that do not agree are refused without a hang", "[exec][communicator]") {

@@ -16,6 +16,8 @@ from conftest import Run
 from runflat import _core
 from runflat.paper import Reproduction, Verdict, reproduce
 
+pytestmark = pytest.mark.xdist_group("paper")  # one reproduction for all
+
 EXACT, MONTE_CARLO = 0.2, 1.0
 ROWS = "R1 R2 R3 R4 R5 R6 R7 R12 R13 R14 R15 R16a R16b R17 R20".split()
 
