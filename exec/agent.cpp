@@ -87,6 +87,7 @@ void Agent::start(Worker& worker) {
   ++worker.num_starts;
   worker.starts_at_step.reset();
   worker.stopped_since.reset();
+  worker.was_in = false;
   worker.left_out_since.reset();
 }
 
@@ -97,7 +98,7 @@ void Agent::look_after(Worker& worker) {
     } else {
       end_what_does_not_go_on(worker);
     }
-  } else if (!worker.is_gone && !has_ended_ && Clock::now() >= worker.may_start) {
+  } else if (!worker.is_gone && !has_ended() && Clock::now() >= worker.may_start) {
     const bool is_repaired =
         !worker.starts_at_step ||
         std::stoll(store_.get(kStepsKey).value_or("0")) >= *worker.starts_at_step;
@@ -112,15 +113,10 @@ void Agent::end_what_does_not_go_on(Worker& worker) {
           worker.stopped_since, worker.child->is_stopped(), config_.recovery.hang_timeout)) {
     worker.child->send(SIGKILL);
   }
-  const auto is_left_out = [&] {
-    const std::optional<Agreement> last = last_agreement(store_);
-    return last && has_begun_ &&
-           std::none_of(last->members.begin(), last->members.end(), [&](const Member& member) {
-             return member.process == worker.place.process;
-           });
-  };
-  // Newcomers are left out until the others meet: they wait, and do not count as such.
-  if (worker.num_starts == 1 && is_longer_than(worker.left_out_since, is_left_out(), kGrace)) {
+  const bool is_in =
+      last_ && last_->has_member({.process = worker.place.process, .life = worker.place.life});
+  worker.was_in = worker.was_in || is_in;
+  if (is_longer_than(worker.left_out_since, worker.was_in && !is_in, kGrace)) {
     worker.child->send(SIGKILL);
   }
 }
@@ -139,7 +135,7 @@ void Agent::note_end(Worker& worker) {
     worker.end->reason = fmt::format("process {} {}", process, what);
   }
   look_at_job();
-  if (has_ended_) {
+  if (has_ended()) {
     worker.is_gone = true;
     return;
   }
@@ -183,8 +179,13 @@ void Agent::look_at_job() {
     return;
   }
   has_begun_ = has_begun_ || has_begun(store_);
-  const std::optional<Agreement> last = last_agreement(store_);
-  has_ended_ = last && (last->rung == Rung::finish || last->rung == Rung::stop);
+  if (last_generation(store_) > (last_ ? last_->generation : -1)) {
+    last_ = last_agreement(store_);
+  }
+}
+
+bool Agent::has_ended() const {
+  return last_ && (last_->rung == Rung::finish || last_->rung == Rung::stop);
 }
 
 bool Agent::is_over() const {
@@ -201,7 +202,7 @@ bool Agent::is_over() const {
       config_.all_processes.begin(), config_.all_processes.end(), [this](std::int64_t process) {
         return store_.get(gone_key(process));
       });
-  return has_ended_ || are_all_gone;
+  return has_ended() || are_all_gone;
 }
 
 AgentEnd Agent::how_it_ended() const {
@@ -211,11 +212,10 @@ AgentEnd Agent::how_it_ended() const {
   if (failed_) {
     return *failed_;
   }
-  if (!has_ended_) {
+  if (!has_ended()) {
     return {.status = kPeerLost, .reason = causes_.empty() ? "no worker is left" : causes_.back()};
   }
-  const std::optional<Agreement> last = last_agreement(store_);
-  if (last->rung == Rung::finish) {
+  if (last_->rung == Rung::finish) {
     return {};
   }
   for (const Worker& worker : workers_) {
@@ -223,7 +223,7 @@ AgentEnd Agent::how_it_ended() const {
       return *worker.end;
     }
   }
-  return {.status = kPeerLost, .reason = last->reason};
+  return {.status = kPeerLost, .reason = last_->reason};
 }
 
 }  // namespace runflat::exec

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "exec/agreement.hpp"
 #include "exec/child_process.hpp"
 #include "exec/store.hpp"
 #include "exec/train_config.hpp"
@@ -59,6 +60,7 @@ class Agent {
     std::optional<std::int64_t> starts_at_step{};  // of the job, after a fault on demand
     bool is_gone = false;                          // for ever
     std::optional<Clock::time_point> stopped_since{};
+    bool was_in = false;  // one of the agreements, in this life
     std::optional<Clock::time_point> left_out_since{};
     std::optional<AgentEnd> end{};  // of its last life
   };
@@ -69,6 +71,7 @@ class Agent {
   void plan_restart(Worker& worker);
   void look_at_job();
   void end_what_does_not_go_on(Worker& worker);
+  [[nodiscard]] bool has_ended() const;
   [[nodiscard]] bool is_over() const;
   [[nodiscard]] AgentEnd how_it_ended() const;
 
@@ -76,7 +79,7 @@ class Agent {
   Store& store_;
   std::vector<Worker> workers_;
   bool has_begun_ = false;
-  bool has_ended_ = false;           // the last agreement is an end
+  std::optional<Agreement> last_;
   bool is_interrupted_ = false;      // SIGINT
   std::optional<AgentEnd> failed_;   // before it began
   std::vector<std::string> causes_;  // of ends, in their order

@@ -45,9 +45,13 @@ std::optional<Agreement> find_agreement(Store& store, std::int64_t generation, D
 
 }  // namespace
 
+std::int64_t last_generation(Store& store) {
+  return std::stoll(store.get(kLastKey).value_or("-1"));
+}
+
 std::optional<Agreement> last_agreement(Store& store) {
-  const std::optional<std::string> last = store.get(kLastKey);
-  return last ? find_agreement(store, std::stoll(*last), Clock::now()) : std::nullopt;
+  const std::int64_t last = last_generation(store);
+  return last >= 0 ? find_agreement(store, last, Clock::now()) : std::nullopt;
 }
 
 void mark_dead(Store& store, const Member& member, const std::string& cause) {

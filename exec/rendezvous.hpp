@@ -61,7 +61,9 @@ class Rendezvous {
 /// The number of a new life of a process, from 1.
 [[nodiscard]] std::int64_t begin_life(Store& store, std::int64_t process);
 
-/// The last agreement that anybody has noted.
+/// The generation of the last agreement that anybody has noted; -1: none.
+[[nodiscard]] std::int64_t last_generation(Store& store);
+/// That agreement.
 [[nodiscard]] std::optional<Agreement> last_agreement(Store& store);
 
 /// Whether anybody has ever trained, for those who come when all who have are gone.

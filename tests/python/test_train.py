@@ -173,6 +173,24 @@ def test_a_killed_rank_is_missed_replaced_and_back(tmp_path: Path) -> None:
     assert [record["step"] for record in records] == list(range(1, len(records) + 1))
 
 
+def test_a_rank_that_hangs_is_left_out_and_comes_back(tmp_path: Path) -> None:
+    deadlines = ("training.distributed_timeout_minutes=0.03", "recovery.join_timeout_s=0.5")
+    layout = ("layout={data_parallel_size = 2}", "training.zero_stage=0")
+    settings = [f"--set={each}" for each in (*deadlines, *layout)]
+    fault = "--inject=stop rank=1 step=3 repair_steps=1"
+    with started(tmp_path, "--transport", "gloo", *settings, fault) as process:
+        recoveries = 0
+        while recoveries < 2:
+            recoveries += "recovered" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    records = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    lost, joined = (record["recovery"] for record in records if "recovery" in record)
+    assert (lost["reason"], lost["cause"], lost["spans_ms"]["detect"]) == ("lost 1", "hang", None)
+    assert joined["reason"] == "joined by 1"
+
+
 def test_state_that_nobody_holds_ends_the_job(tmp_path: Path) -> None:
     with started(tmp_path, "--transport", "gloo") as process:
         ranks = children(process.pid)
