@@ -370,10 +370,12 @@ class JobWorker {
 
   void note(const Fault& fault) {
     place_.store.add(fault_key(fault), 1);
-    if (fault.repair_steps > 0) {
-      place_.store.set(repair_key(fault.rank), std::to_string(steps_ + fault.repair_steps));
-    } else {
-      place_.store.set(repair_key(fault.rank), "never");
+    const bool ends_it = fault.kind == FaultKind::kill || fault.kind == FaultKind::stop ||
+                         fault.kind == FaultKind::hang;
+    if (ends_it) {
+      place_.store.set(
+          repair_key(fault.rank),
+          fault.repair_steps > 0 ? std::to_string(steps_ + fault.repair_steps) : "never");
     }
   }
 

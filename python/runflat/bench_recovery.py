@@ -88,7 +88,7 @@ def time_recoveries(
         "optimizer={lr = 1e-4}",
         "data={mock_data = true}",
         "log={log_interval = 1000000}",
-        f"recovery={{max_restarts = {count}, restart_delay_s = 0.5}}",
+        f"recovery={{max_restarts = {count}, restart_delay_s = 1.0}}",
     ]
     with TemporaryDirectory(prefix="runflat-") as folder:
         log = Path(folder) / "run.jsonl"
@@ -105,8 +105,8 @@ def time_recoveries(
             for number in range(count):
                 run.wait_for_steps(spacing)
                 run.kill_rank(number)
-                for _ in ("lost", "joined"):
-                    run.wait_for_recovery()
+                for what in ("lost ", "joined by "):
+                    run.wait_for_recovery(what, number + 1)
                     memory.append(_used_memory() if backend == "cuda" else [])
             agent.send_signal(signal.SIGTERM)
             _, errors = agent.communicate(timeout=_TIMEOUT_SECONDS)
@@ -132,16 +132,20 @@ class _Run:
     def __init__(self, agent: subprocess.Popen[str], log: Path) -> None:
         self._agent = agent
         self._log = log
-        self._recoveries = 0
 
     def wait_for_steps(self, count: int) -> None:
         target = self._count('{"step":') + count
         self._wait(lambda: self._count('{"step":') >= target, f"{count} steps")
 
-    def wait_for_recovery(self) -> None:
-        self._recoveries += 1
-        wanted = self._recoveries
-        self._wait(lambda: self._count('{"recovery":') >= wanted, f"recovery {wanted}")
+    def wait_for_recovery(self, what: str, number: int) -> None:
+        """The `number`-th that tells of this; one may tell of both, where it took that long."""
+        self._wait(
+            lambda: (
+                sum(what in line for line in self._lines() if line.startswith('{"recovery":'))
+                >= number
+            ),
+            f"recovery {number}",
+        )
 
     def kill_rank(self, number: int) -> None:
         """All in turn, the last one first."""
@@ -161,7 +165,10 @@ class _Run:
         return workers
 
     def _count(self, start: str) -> int:
-        return self._log.read_text().count(start) if self._log.is_file() else 0
+        return sum(line.startswith(start) for line in self._lines())
+
+    def _lines(self) -> list[str]:
+        return self._log.read_text().splitlines() if self._log.is_file() else []
 
     def _wait(self, is_so: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + _TIMEOUT_SECONDS

@@ -143,7 +143,7 @@ def test_sigterm_ends_after_a_whole_step(tmp_path: Path, transport: str) -> None
 
 
 def test_a_killed_rank_is_missed_replaced_and_back(tmp_path: Path) -> None:
-    redundant = ("--set=training.redundancy=true", "--set=recovery.restart_delay_s=0.5")
+    redundant = ("--set=training.redundancy=true", "--set=recovery.restart_delay_s=2")
     with started(tmp_path, "--transport", "gloo", *redundant) as process:
         ranks = children(process.pid)
         assert len(ranks) == NUM_RANKS
