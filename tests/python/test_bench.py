@@ -329,7 +329,7 @@ def test_recoveries_are_timed_on_the_cpu(run: Run, tmp_path: Path) -> None:
     assert "; ".join(reasons) == "lost 5; joined by 5; lost 4; joined by 4"
     assert all(recovery["rung"] == "in_place" for recovery in result["recoveries"])
     counts = [line.split()[:2] for line in done.stdout.splitlines() if line[0] != "#"]
-    assert [what for what, _ in counts][0] == "lost"
+    assert next(what for what, _ in counts) == "lost"
     lost = [recovery for recovery in result["recoveries"] if recovery["cause"] == "exit"]
     for recovery in lost:
         spans = dict(recovery["spans_ms"])
