@@ -3,6 +3,7 @@ that are network namespaces. Each gives the losses that the same job has as thre
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -292,3 +293,27 @@ def test_mpirun_leaves_the_others_alone_when_a_host_dies(
     assert job.wait(timeout=60) == 0
     assert (tmp_path / "survived-0").exists()
     assert not (tmp_path / "survived-1").exists()
+
+
+def test_a_job_outlives_one_of_its_hosts(
+    hosts: tuple[Host, Host], store: str, tmp_path: Path, text: None
+) -> None:
+    """The host of the rank that writes the log is lost: its replica's peer goes on, and writes."""
+    settings = ("layout={data_parallel_size = 2}", "recovery.join_timeout_s=1")
+    train = (*steps(120), *(f"--set={each}" for each in settings))
+    script = subprocess.run(
+        mpirun_job(hosts, store, tmp_path, *train, only_print=True),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.replace("seq 30", "seq 1")
+    job = on(hosts[0], tmp_path, "env", f"RUNFLAT_STORE={store}", "bash", "-c", script)
+    log = tmp_path / "launched.jsonl"
+    wait_for(lambda: log.exists() and log.read_text().count("\n") > 3)
+    hosts[1].end_all()
+    assert job.wait(timeout=60) == 0
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [record["step"] for record in records if "step" in record] == list(range(1, 121))
+    (recovery,) = [record["recovery"] for record in records if "recovery" in record]
+    assert (recovery["cause"], recovery["reason"], recovery["num_ranks"]) == ("hang", "lost 1", 1)
