@@ -9,10 +9,10 @@ from typing import Any
 import typer
 
 from runflat._core import ParseError
+from runflat.bench_ranks import run_ranks
 from runflat.bench_run import driver_version, read_json_lines, require_gpus
 from runflat.bench_table import Column, fact_lines, table_lines, verdict_line
 from runflat.programs import program
-from runflat.train_launch import run_ranks
 
 _COLLECTIVE_COLUMNS = (
     Column("size", "bytes", 12, "d"),

@@ -16,10 +16,10 @@ from typing import Any
 import typer
 
 from runflat._core import ParseError
+from runflat.bench_ranks import rank_environment
 from runflat.bench_run import driver_version, read_json_lines
 from runflat.bench_table import Column, fact_lines, table_lines
 from runflat.programs import program
-from runflat.train_launch import rank_environment
 
 WAYS = (
     "init",

@@ -17,10 +17,10 @@ from runflat import bench_kernels
 from runflat._core import GpuSampler, ParseError, train_world_size
 from runflat.bench_power import power_facts, window_of
 from runflat.bench_predict import predicted_ms
+from runflat.bench_ranks import run_ranks
 from runflat.bench_run import read_json_lines, require_gpus
 from runflat.bench_table import Column, fact_lines, table_lines
 from runflat.programs import program
-from runflat.train_launch import run_ranks
 
 _PEER = Path(str(resources.files("runflat"))) / "peer" / "peer_step.py"
 _COLUMNS = (

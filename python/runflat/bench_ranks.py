@@ -1,4 +1,4 @@
-"""Starts the ranks of a training job as processes of this host and watches over them."""
+"""Starts the ranks of a benchmark as processes of this host and watches over them."""
 
 from __future__ import annotations
 
