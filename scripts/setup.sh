@@ -79,7 +79,7 @@ build_module() {
     fail "cmake could not configure the build"
   }
   grep -o 'runflat: .*' build/configure.log
-  cmake --build build --parallel "$(nproc)" --target _core runflat-train
+  cmake --build build --parallel "$(nproc)" --target _core runflat-train runflat-agent
 }
 
 install_packages
