@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace runflat::exec {
@@ -48,13 +49,12 @@ void run(std::span<char*> words) {
   AgentConfig agent{
       .program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "runflat-train",
       .arguments = {words.begin() + 1, words.end()},
-      .workers = {},
+      .workers = std::move(workers),
       .all_processes = {},
       .recovery = config.recovery};
-  for (WorkerProcess& worker : workers) {
+  for (WorkerProcess& worker : agent.workers) {
     worker.store_url = meeting.store_url;
     worker.host = host_of(place, &process_environment);
-    agent.workers.push_back(worker);
   }
   for (std::int64_t rank = 0; rank < config.plan.layout.num_ranks(); ++rank) {
     agent.all_processes.push_back(config.plan.layout.gpu_of(Rank(rank)).value());

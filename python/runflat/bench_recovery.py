@@ -20,6 +20,7 @@ from runflat.bench_ranks import rank_environment
 from runflat.bench_run import driver_version, read_json_lines
 from runflat.bench_table import Column, fact_lines, table_lines
 from runflat.programs import program
+from runflat.run_log import SPANS
 
 WAYS = (
     "init",
@@ -32,7 +33,6 @@ WAYS = (
 )
 _WITHOUT_LOSS = WAYS[:3]
 _TIMEOUT_SECONDS = 120.0
-_SPANS = ("detect", "quiesce", "agree", "communicators", "move", "warm_up", "redo")
 _WAY_COLUMNS = (
     Column("way", "way", 18),
     Column("quiesce ms", "quiesce_ms", 11, ".1f"),
@@ -43,7 +43,7 @@ _WAY_COLUMNS = (
 _RECOVERY_COLUMNS = (
     Column("what", "what", 10),
     Column("count", "count", 6, "d"),
-    *(Column(name, name, 13, ".1f") for name in _SPANS),
+    *(Column(name, name, 13, ".1f") for name in SPANS),
     Column("total ms", "total", 9, ".1f"),
     Column("worst ms", "worst", 9, ".1f"),
 )
@@ -200,7 +200,7 @@ def summary(recoveries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for what, group in kinds.items():
         row: dict[str, Any] = {"what": what, "count": len(group)}
-        for span in _SPANS:
+        for span in SPANS:
             known = [one["spans_ms"][span] for one in group if one["spans_ms"][span] is not None]
             row[span] = statistics.median(known) if known else None
         totals = [one["total_ms"] for one in group]
