@@ -3,9 +3,9 @@
 // exit status as there.
 
 #include "core/error.hpp"
-#include "exec/agent.hpp"
-#include "exec/exit_status.hpp"
-#include "exec/train_arguments.hpp"
+#include "exec/job/agent.hpp"
+#include "exec/job/exit_status.hpp"
+#include "exec/job/train_arguments.hpp"
 
 #include <cstdlib>
 #include <filesystem>

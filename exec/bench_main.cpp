@@ -4,16 +4,17 @@
 
 #include "core/document.hpp"
 #include "core/error.hpp"
-#include "exec/backend.hpp"
-#include "exec/collective_bench.hpp"
-#include "exec/exit_status.hpp"
-#include "exec/launch_environment.hpp"
-#include "exec/loopback_communicator.hpp"
-#include "exec/make_device.hpp"
-#include "exec/new_file.hpp"
-#include "exec/reshard_bench.hpp"
-#include "exec/store.hpp"
-#include "exec/train_config.hpp"
+#include "exec/bench/collective_bench.hpp"
+#include "exec/bench/reshard_bench.hpp"
+#include "exec/communication/loopback_communicator.hpp"
+#include "exec/communication/nccl_transport.hpp"
+#include "exec/device/backend.hpp"
+#include "exec/device/make_device.hpp"
+#include "exec/files/new_file.hpp"
+#include "exec/job/exit_status.hpp"
+#include "exec/job/launch_environment.hpp"
+#include "exec/job/train_config.hpp"
+#include "exec/store/store.hpp"
 
 #include <charconv>
 #include <fmt/format.h>

@@ -2,12 +2,12 @@
 // what became of each. `runflat drill` starts it; exit status as there.
 
 #include "core/error.hpp"
-#include "exec/command_line.hpp"
-#include "exec/drill.hpp"
-#include "exec/drill_table.hpp"
-#include "exec/exit_status.hpp"
-#include "exec/train_arguments.hpp"
-#include "exec/train_config.hpp"
+#include "exec/drill/drill.hpp"
+#include "exec/drill/drill_table.hpp"
+#include "exec/job/command_line.hpp"
+#include "exec/job/exit_status.hpp"
+#include "exec/job/train_arguments.hpp"
+#include "exec/job/train_config.hpp"
 
 #include <charconv>
 #include <filesystem>

@@ -5,13 +5,13 @@
 
 #include "core/document.hpp"
 #include "core/error.hpp"
-#include "exec/command_line.hpp"
-#include "exec/cuda_handles.hpp"
-#include "exec/exit_status.hpp"
-#include "exec/launch_environment.hpp"
-#include "exec/nccl_communicator.hpp"
-#include "exec/new_file.hpp"
-#include "exec/store.hpp"
+#include "exec/communication/nccl_communicator.hpp"
+#include "exec/device/cuda_handles.hpp"
+#include "exec/files/new_file.hpp"
+#include "exec/job/command_line.hpp"
+#include "exec/job/exit_status.hpp"
+#include "exec/job/launch_environment.hpp"
+#include "exec/store/store.hpp"
 #include "kernels/cuda_error.hpp"
 
 #include <algorithm>

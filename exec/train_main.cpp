@@ -2,14 +2,15 @@
 // has started this process for. `runflat train` starts it or the agent; exit status as there.
 
 #include "core/error.hpp"
-#include "exec/exit_status.hpp"
-#include "exec/gloo_transport.hpp"
-#include "exec/job_worker.hpp"
-#include "exec/loopback_communicator.hpp"
-#include "exec/make_device.hpp"
-#include "exec/memory_store.hpp"
-#include "exec/train_arguments.hpp"
-#include "exec/worker_process.hpp"
+#include "exec/communication/gloo_transport.hpp"
+#include "exec/communication/loopback_communicator.hpp"
+#include "exec/communication/nccl_transport.hpp"
+#include "exec/device/make_device.hpp"
+#include "exec/job/exit_status.hpp"
+#include "exec/job/job_worker.hpp"
+#include "exec/job/train_arguments.hpp"
+#include "exec/job/worker_process.hpp"
+#include "exec/store/memory_store.hpp"
 
 #include <atomic>
 #include <csignal>

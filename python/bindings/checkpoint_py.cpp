@@ -1,7 +1,7 @@
 #include "core/error.hpp"
-#include "exec/checkpoint_folder.hpp"
-#include "exec/checkpoint_part.hpp"
-#include "exec/checkpoint_reader.hpp"
+#include "exec/checkpoint/checkpoint_folder.hpp"
+#include "exec/checkpoint/checkpoint_part.hpp"
+#include "exec/checkpoint/checkpoint_reader.hpp"
 #include "python/bindings/aggregate.hpp"
 #include "python/bindings/module.hpp"
 

@@ -1,6 +1,6 @@
 #include "core/error.hpp"
-#include "exec/indexed_dataset.hpp"
-#include "exec/indexed_dataset_writer.hpp"
+#include "exec/data/indexed_dataset.hpp"
+#include "exec/data/indexed_dataset_writer.hpp"
 #include "python/bindings/module.hpp"
 
 #include <pybind11/numpy.h>

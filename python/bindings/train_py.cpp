@@ -1,9 +1,9 @@
 #include "core/document.hpp"
 #include "core/plan.hpp"
-#include "exec/gpu_sampler.hpp"
-#include "exec/launch_environment.hpp"
-#include "exec/make_device.hpp"
-#include "exec/train_config.hpp"
+#include "exec/device/gpu_sampler.hpp"
+#include "exec/job/launch_environment.hpp"
+#include "exec/device/make_device.hpp"
+#include "exec/job/train_config.hpp"
 #include "python/bindings/module.hpp"
 
 #include <pybind11/pybind11.h>

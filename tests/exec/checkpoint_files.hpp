@@ -1,7 +1,7 @@
 #pragma once
 
-#include "exec/checkpoint_reader.hpp"
-#include "exec/checkpointer.hpp"
+#include "exec/checkpoint/checkpoint_reader.hpp"
+#include "exec/checkpoint/checkpointer.hpp"
 #include "tests/exec/training_run.hpp"
 
 #include <algorithm>

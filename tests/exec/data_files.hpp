@@ -1,7 +1,7 @@
 #pragma once
 
-#include "exec/indexed_dataset.hpp"
-#include "exec/indexed_dataset_writer.hpp"
+#include "exec/data/indexed_dataset.hpp"
+#include "exec/data/indexed_dataset_writer.hpp"
 #include "tests/exec/temporary_directory.hpp"
 
 #include <cstdint>

@@ -1,8 +1,8 @@
 #pragma once
 
 #include "core/replan.hpp"
-#include "exec/loopback_job.hpp"
-#include "exec/mock_dataset.hpp"
+#include "exec/data/mock_dataset.hpp"
+#include "exec/drill/loopback_job.hpp"
 #include "tests/exec/training_run.hpp"
 
 #include <chrono>

@@ -1,10 +1,10 @@
 #include "tests/exec/training_run.hpp"
 
 #include "core/error.hpp"
-#include "exec/checkpointer.hpp"
-#include "exec/host_device.hpp"
-#include "exec/loopback_communicator.hpp"
-#include "exec/mock_dataset.hpp"
+#include "exec/checkpoint/checkpointer.hpp"
+#include "exec/communication/loopback_communicator.hpp"
+#include "exec/data/mock_dataset.hpp"
+#include "exec/device/host_device.hpp"
 
 #include <cstring>
 #include <mutex>

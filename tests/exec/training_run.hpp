@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/plan.hpp"
-#include "exec/trainer.hpp"
+#include "exec/training/trainer.hpp"
 
 #include <cstdint>
 #include <filesystem>

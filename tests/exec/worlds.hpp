@@ -1,10 +1,10 @@
 #pragma once
 
-#include "exec/communicator.hpp"
-#include "exec/gloo_transport.hpp"
-#include "exec/loopback_communicator.hpp"
-#include "exec/store.hpp"
-#include "exec/transport.hpp"
+#include "exec/communication/communicator.hpp"
+#include "exec/communication/gloo_transport.hpp"
+#include "exec/communication/loopback_communicator.hpp"
+#include "exec/communication/transport.hpp"
+#include "exec/store/store.hpp"
 #include "tests/exec/temporary_directory.hpp"
 
 #include <chrono>

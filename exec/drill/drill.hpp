@@ -1,0 +1,44 @@
+#pragma once
+
+#include "exec/drill/loopback_job.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace runflat::exec {
+
+/// A campaign of random faults against a job, in runs with a few faults each.
+struct DrillConfig {
+  std::vector<Fault> faults{};    ///< these, in one run, instead of random ones
+  std::int64_t num_faults = 200;  ///< that strike
+  std::int64_t most_per_run = 3;
+  std::uint64_t seed = 1;
+  double tolerance = 1e-5;  ///< of losses, relative to the undisturbed run
+};
+
+struct DrillRow {
+  std::int64_t run = 0;
+  FaultRecord fault;
+  std::int64_t steps_lost = 0;  ///< committed steps that had to be taken again
+  std::string how;              ///< what the run made of it, for a person
+};
+
+struct DrillReport {
+  std::vector<DrillRow> rows;
+  std::int64_t num_runs = 0;
+  std::int64_t num_stopped = 0;  ///< runs that ended early, for a reason
+  double worst_loss = 0.0;       ///< largest relative difference from the undisturbed run
+  /// What must not happen: a run that hangs, a step that is missing, losses that differ. Empty, or
+  /// one line each.
+  std::vector<std::string> broken;
+};
+
+/// Runs `job` again and again, without the faults it has, and compares each run with one that
+/// nothing disturbs: the global batch stays the same whoever is lost, so that its losses are those
+/// of any plan that trains on.
+[[nodiscard]] DrillReport run_drill(const LoopbackJob& job,
+                                    const DrillConfig& config,
+                                    const SampleSource& data);
+
+}  // namespace runflat::exec

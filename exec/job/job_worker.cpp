@@ -1,0 +1,452 @@
+#include "exec/job/job_worker.hpp"
+
+#include "core/document.hpp"
+#include "core/error.hpp"
+#include "exec/checkpoint/checkpoint_folder.hpp"
+#include "exec/checkpoint/checkpointer.hpp"
+#include "exec/communication/nccl_transport.hpp"
+#include "exec/communication/watched_transport.hpp"
+#include "exec/device/make_device.hpp"
+#include "exec/files/new_file.hpp"
+#include "exec/job/job_log.hpp"
+#include "exec/recovery/fault_injector.hpp"
+#include "exec/recovery/worker.hpp"
+#include "exec/training/timeline_gather.hpp"
+#include "exec/training/trainer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <csignal>
+#include <fmt/format.h>
+#include <iostream>
+#include <map>
+#include <span>
+#include <thread>
+
+namespace runflat::exec {
+namespace {
+
+constexpr std::chrono::milliseconds kHangPoll{5};
+
+std::string fault_key(const Fault& fault) {
+  return "struck/" + to_text(fault);
+}
+
+Value header_of(const TrainConfig& config, const TrainOptions& options, const JobStart& start) {
+  Value header =
+      Value::Object{{"runflat", options.version},
+                    {"backend", options.backend},
+                    {"transport", options.transport},
+                    {"world_size", config.plan.layout.num_ranks()},
+                    {"checkpoint", start.checkpoint ? Value(start.checkpoint->string()) : Value()},
+                    {"plan", to_value(config.plan)},
+                    {"config", config.document}};
+  if (options.backend == "cuda") {
+    header.set("gpu", gpu_name(0));
+    header.set("gpu_versions", gpu_versions());
+  }
+  return header;
+}
+
+/// The faults of a process that have not struck yet; the store remembers across its lives.
+std::vector<Fault> faults_to_come(const std::vector<Fault>& all,
+                                  std::int64_t process,
+                                  Store& store) {
+  std::vector<Fault> faults;
+  std::map<std::string, std::int64_t> struck;
+  for (const Fault& fault : all) {
+    if (fault.rank != process) {
+      continue;
+    }
+    const std::string key = fault_key(fault);
+    const auto known = struck.find(key);
+    std::int64_t& left = known != struck.end()
+                             ? known->second
+                             : struck[key] = std::stoll(store.get(key).value_or("0"));
+    if (left > 0) {
+      --left;
+    } else {
+      faults.push_back(fault);
+    }
+  }
+  return faults;
+}
+
+class JobWorker {
+ public:
+  JobWorker(const TrainConfig& config,
+            const TrainOptions& options,
+            const TrainInput& input,
+            Backend& backend,
+            const JobPlace& place)
+      : config_(config),
+        options_(options),
+        input_(input),
+        backend_(backend),
+        place_(place),
+        injector_(faults_to_come(options.faults, place.compute.process(), place.store),
+                  {.kill = [] { static_cast<void>(std::raise(SIGKILL)); },
+                   .hang = [this](double seconds) { hang(seconds); },
+                   .on_fault = [this](const Fault& fault) { note(fault); }}),
+        watched_(place.compute, injector_.operation_watcher()),
+        worker_(*backend.device, watched_, place.store, *input.train, worker_config(), hooks()),
+        host_(place.host, worker_.alarm()),
+        flag_(backend.device->allocate(sizeof(double))) {}
+
+  void run() {
+    const WorkerEnd end = worker_.run();
+    if (log_ && steps_ < config_.train_iters && end == WorkerEnd::finished) {
+      log_->add_stop(steps_);
+    }
+    if (end == WorkerEnd::fenced) {
+      throw Fenced(
+          fmt::format("process {} was left out: {}", worker_.self().process, worker_.reason()));
+    }
+    if (end == WorkerEnd::stopped && worker_.problem().empty()) {
+      throw PeerLost(worker_.reason());
+    }
+    if (end == WorkerEnd::stopped) {
+      throw std::runtime_error(worker_.reason());
+    }
+  }
+
+ private:
+  [[nodiscard]] WorkerConfig worker_config() const {
+    return {.plan = config_.plan,
+            .trainer = config_.trainer,
+            .num_steps = config_.train_iters,
+            .recovery = {.in_place_deadline = config_.recovery.in_place_timeout,
+                         .may_restart = config_.checkpoint.save.has_value()},
+            .patience = config_.recovery.join_timeout,
+            .life = place_.life};
+  }
+
+  [[nodiscard]] WorkerHooks hooks() {
+    return {
+        .replan = [this](const Plan&,
+                         const Health& health) { return replan_in_place(config_.plan, health); },
+        .should_stop =
+            [this] {
+              return (place_.should_stop && place_.should_stop()) ||
+                     (saver_ && saver_->has_failed());
+            },
+        .takes_in =
+            [this](const Trainer& trainer, const std::vector<std::int64_t>& newcomers) {
+              return takes_in(trainer.plan(), newcomers);
+            },
+        .restore = [this](Trainer& trainer) { restore(trainer); },
+        .on_trainer = [this](Trainer& trainer,
+                             const RecoveryRecord& record) { begin(trainer, record); },
+        .on_step = [this](
+                       Trainer& trainer,
+                       const StepResult& result) { saving([&] { after_step(trainer, result); }); },
+        .on_end = [this](Trainer& trainer) { saving([&] { finish(trainer); }); },
+        .at =
+            [this](RecoveryMoment moment) {
+              if (moment == RecoveryMoment::agreed && saver_) {
+                saver_->abort();
+                saver_.reset();
+              }
+              injector_.at(moment);
+            }};
+  }
+
+  template <typename Work>
+  static void saving(const Work& work) {
+    try {
+      work();
+    } catch (const SaveFailed& failure) {
+      throw JobFailed(failure.what());
+    }
+  }
+
+  [[nodiscard]] bool takes_in(const Plan& plan, const std::vector<std::int64_t>& newcomers) const {
+    if (!config_.recovery.rejoins_when_it_pays) {
+      return true;
+    }
+    std::vector<GpuId> down;
+    for (const GpuId gpu : plan.failed) {
+      if (std::find(newcomers.begin(), newcomers.end(), gpu.value()) == newcomers.end()) {
+        down.push_back(gpu);
+      }
+    }
+    Seconds pause = config_.recovery.rejoin_pause;
+    for (const RecoveryRecord& record : worker_.recoveries()) {
+      pause = record.cause == "join" ? Seconds(seconds_of(record)) : pause;
+    }
+    const auto next = replan_in_place(config_.plan, Health(std::move(down)));
+    return next && rejoin_pays(plan, next.value(), step_time_, config_.train_iters - steps_, pause);
+  }
+
+  /// The last checkpoint of this job, or the one that it starts from.
+  void restore(Trainer& trainer) {
+    const bool has_saved = config_.checkpoint.save && has_checkpoint(*config_.checkpoint.save);
+    if (has_saved && worker_.generation() >= 0) {
+      load_checkpoint(find_checkpoint(*config_.checkpoint.save), *backend_.device, trainer);
+    } else if (input_.start.checkpoint) {
+      load_checkpoint(*input_.start.checkpoint, *backend_.device, trainer);
+    }
+  }
+
+  void begin(Trainer& trainer, const RecoveryRecord& record) {
+    trainer.watch([this, &trainer](StepMoment moment, std::int64_t index) {
+      injector_.at_step(trainer, moment, index);
+    });
+    steps_ = trainer.progress().steps;
+    step_time_ = {};
+    if (record.rung == Rung::checkpoint) {
+      check_same_start(trainer);
+    }
+    if (config_.eval_interval > 0) {
+      next_valid_sample_ =
+          steps_ / config_.eval_interval * config_.eval_iters * config_.plan.global_batch_size();
+    }
+    if (config_.checkpoint.save) {
+      saver_.emplace(
+          host_, config_.checkpoint, trainer, record.generation, [this](std::int64_t step) {
+            if (log_) {
+              log_->add_saved(*config_.checkpoint.save, step);
+            }
+          });
+    }
+    open_log(trainer, record);
+    if (options_.timeline) {
+      recoveries_.push_back(record);
+      trainer.record();
+    }
+  }
+
+  void open_log(const Trainer& trainer, const RecoveryRecord& record) {
+    if (trainer.rank().value() + 1 != trainer.plan().layout.num_ranks()) {
+      log_.reset();
+      return;
+    }
+    const JobStart& start = input_.start;
+    const bool is_first = record.generation == 0;
+    if (!log_) {
+      log_.emplace(config_, options_.log, !is_first || start.progress.steps > 0, std::cout);
+    }
+    if (is_first) {
+      log_->add_header(header_of(config_, options_, start));
+      if (start.checkpoint) {
+        log_->add_loaded(*start.checkpoint, start.progress.steps);
+      }
+      return;
+    }
+    if (record.decision.step == steps_ && options_.log && log_->last_step() < steps_) {
+      log_->add(completed(trainer, record.decision));
+    }
+    recovery_ = record;
+  }
+
+  void after_step(Trainer& trainer, const StepResult& result) {
+    step_began_ = result.begin;
+    step_time_ = step_time_ > Seconds() ? std::min(step_time_, result.time) : result.time;
+    steps_ = trainer.progress().steps;
+    if (log_) {
+      if (recovery_) {
+        log_->add_recovery(*recovery_, trainer.plan(), result.time);
+        recovery_.reset();
+      }
+      log_->add(record_of(trainer, result.sums, result.time));
+    }
+    if (!options_.faults.empty() && trainer.rank().value() == 0) {
+      place_.store.set(kStepsKey, std::to_string(steps_));
+    }
+    if (options_.timeline) {
+      last_step_ = trainer.take_timeline();
+    }
+    if (input_.valid != nullptr && steps_ % config_.eval_interval == 0) {
+      validate(trainer);
+    }
+    if (saver_) {
+      saver_->after_step(*backend_.device, trainer);
+    }
+  }
+
+  void finish(Trainer& trainer) {
+    if (log_ && recovery_) {
+      log_->add_recovery(*recovery_, trainer.plan(), std::nullopt);
+      recovery_.reset();
+    }
+    if (saver_) {
+      saver_->finish(*backend_.device, trainer);
+    }
+    if (options_.timeline) {
+      write_timeline(trainer);
+    }
+  }
+
+  [[nodiscard]] StepRecord record_of(const Trainer& trainer,
+                                     const StepSums& sums,
+                                     std::optional<Seconds> time) const {
+    const Plan& plan = trainer.plan();
+    const std::int64_t batch = plan.global_batch_size();
+    const std::int64_t num_ranks = plan.layout.num_ranks();
+    return {.step = steps_,
+            .consumed_samples = trainer.progress().consumed_samples,
+            .global_batch_size = batch,
+            .loss = sums.loss,
+            .grad_norm = sums.grad_norm,
+            .tokens = sums.tokens,
+            .lr = config_.trainer.lr.at(trainer.progress().consumed_samples),
+            .step_time = time,
+            .num_ranks = num_ranks,
+            .flops = plan.model.flops_per_sequence() * static_cast<double>(batch) /
+                     static_cast<double>(num_ranks),
+            .peak_flops = backend_.peak_flops};
+  }
+
+  /// A step that was decided before a failure and taken during the transition.
+  [[nodiscard]] StepRecord completed(const Trainer& trainer, const StepDecision& decision) const {
+    const double tokens = std::max(decision.tokens, 1.0);
+    return record_of(trainer,
+                     {.loss = decision.loss / tokens,
+                      .tokens = decision.tokens,
+                      .grad_norm = std::sqrt(decision.squared_sum) / tokens},
+                     std::nullopt);
+  }
+
+  void validate(Trainer& trainer) {
+    double loss = 0.0;
+    double tokens = 0.0;
+    for (std::int64_t i = 0; i < config_.eval_iters; ++i) {
+      const StepResult result = trainer.evaluate(*input_.valid, next_valid_sample_);
+      check(result.status);
+      next_valid_sample_ += config_.plan.global_batch_size();
+      loss += result.sums.loss * result.sums.tokens;
+      tokens += result.sums.tokens;
+    }
+    if (log_) {
+      log_->add_validation(steps_, tokens > 0.0 ? loss / tokens : 0.0);
+    }
+  }
+
+  /// The largest value of all ranks, on all of them.
+  double max_of_ranks(Trainer& trainer, double value) {
+    Communicator* world = trainer.groups().world.get();
+    if (world != nullptr) {
+      backend_.device->copy_in(flag_.data(), &value, sizeof value);
+      world->join(world->all_reduce(flag_.data(), 1, DataType::fp64, ReduceOp::max));
+      backend_.device->copy_out(&value, flag_.data(), sizeof value);
+      check(world->status());
+    }
+    return value;
+  }
+
+  /// Hosts that do not see the same folder may find different checkpoints in it.
+  void check_same_start(Trainer& trainer) {
+    const auto own = static_cast<double>(trainer.progress().steps);
+    const double most = max_of_ranks(trainer, own);
+    const double least = -max_of_ranks(trainer, -own);
+    if (least != most) {
+      throw ParseError(
+          config_.checkpoint.load.value_or(config_.checkpoint.save.value_or("")).string(),
+          "",
+          fmt::format("ranks find steps {} to {} in it: expected one folder for all", least, most));
+    }
+  }
+
+  /// The last step from its start, and before it what the transitions of this run were.
+  void write_timeline(Trainer& trainer) {
+    for (const RecoveryRecord& record : recoveries_) {
+      add_spans(record, trainer.rank(), Seconds(record.noticed - step_began_), last_step_);
+    }
+    Communicator* world = trainer.groups().world.get();
+    const Timeline all = gather_timeline(*backend_.device, world, last_step_);
+    check(trainer.groups().status());
+    if (log_) {
+      const std::string trace = to_chrome_trace(all);
+      NewFile file(*options_.timeline);
+      file.write(std::as_bytes(std::span(trace)));
+      file.publish();
+    }
+  }
+
+  static void check(SyncStatus status) {
+    if (status != SyncStatus::done) {
+      throw PeerLost("between two steps");
+    }
+  }
+
+  void note(const Fault& fault) {
+    place_.store.add(fault_key(fault), 1);
+    const bool ends_it = fault.kind == FaultKind::kill || fault.kind == FaultKind::stop ||
+                         fault.kind == FaultKind::hang;
+    if (ends_it) {
+      place_.store.set(
+          repair_key(fault.rank),
+          fault.repair_steps > 0 ? std::to_string(steps_ + fault.repair_steps) : "never");
+    }
+  }
+
+  /// 0: until the others have gone on.
+  void hang(double seconds) {
+    const Clock::time_point begin = Clock::now();
+    const auto has_been_left_out = [this] {
+      const std::optional<Agreement> last = last_agreement(place_.store);
+      return last && !last->has_member(worker_.self());
+    };
+    while (seconds > 0.0 ? Clock::now() - begin < std::chrono::duration<double>(seconds)
+                         : !has_been_left_out()) {
+      std::this_thread::sleep_for(kHangPoll);
+    }
+  }
+
+  const TrainConfig& config_;
+  const TrainOptions& options_;
+  const TrainInput& input_;
+  Backend& backend_;
+  const JobPlace& place_;
+  std::int64_t steps_ = 0;
+  FaultInjector injector_;
+  WatchedTransport watched_;
+  std::optional<JobLog> log_;
+  std::optional<JobSaver> saver_;
+  Worker worker_;
+  AlarmedTransport host_;
+  Buffer flag_;                             // a double
+  std::optional<RecoveryRecord> recovery_;  // not yet in the log
+  std::vector<RecoveryRecord> recoveries_;
+  std::int64_t next_valid_sample_ = 0;
+  Clock::time_point step_began_;  // the last
+  Seconds step_time_{};           // the shortest under this plan
+  Timeline last_step_;
+};
+
+}  // namespace
+
+std::string repair_key(std::int64_t process) {
+  return fmt::format("repair/{}", process);
+}
+
+TrainInput make_train_input(const TrainConfig& config) {
+  const std::int64_t batch = config.plan.global_batch_size();
+  const auto seed = static_cast<std::uint32_t>(config.trainer.seed);
+  TrainInput input;
+  input.start = find_start(config.checkpoint);
+  const Progress& done = input.start.progress;
+  // As many as the whole job takes, however many of them are left: the order depends on it.
+  const std::int64_t num_samples =
+      done.consumed_samples + std::max<std::int64_t>(config.train_iters - done.steps, 0) * batch;
+  input.train = make_samples(config.data, config.plan.model, Split::train, num_samples, seed);
+  if (config.eval_interval > 0) {
+    const std::int64_t num_evaluations = config.train_iters / config.eval_interval + 1;
+    input.valid = make_samples(config.data,
+                               config.plan.model,
+                               Split::valid,
+                               num_evaluations * config.eval_iters * batch,
+                               seed);
+  }
+  return input;
+}
+
+void run_job_worker(const TrainConfig& config,
+                    const TrainOptions& options,
+                    const TrainInput& input,
+                    Backend& backend,
+                    const JobPlace& place) {
+  JobWorker(config, options, input, backend, place).run();
+}
+
+}  // namespace runflat::exec

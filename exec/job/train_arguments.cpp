@@ -1,0 +1,64 @@
+#include "exec/job/train_arguments.hpp"
+
+#include "core/document.hpp"
+#include "core/error.hpp"
+#include "exec/job/command_line.hpp"
+
+namespace runflat::exec {
+namespace {
+
+void check_transport(TrainOptions& options) {
+  const bool is_cuda = options.backend == "cuda";
+  if (options.transport.empty()) {
+    options.transport = is_cuda ? "nccl" : "gloo";
+  }
+  if (options.transport != "loopback" && options.transport != "gloo" &&
+      options.transport != "nccl") {
+    throw ParseError(
+        "--transport", "", "expected loopback, gloo or nccl, found " + options.transport);
+  }
+  if (is_cuda != (options.transport == "nccl")) {
+    throw ParseError("--transport", "", "nccl goes with --backend cuda, and the others with cpu");
+  }
+}
+
+}  // namespace
+
+void add_faults(const std::string& text, std::vector<Fault>& faults) {
+  if (!text.ends_with(".toml") && !text.ends_with(".json")) {
+    faults.push_back(parse_fault(text));
+    return;
+  }
+  const Value document = read_document(text);
+  const std::vector<Fault> more = read_faults(Reader(document, text));
+  faults.insert(faults.end(), more.begin(), more.end());
+}
+
+TrainArguments parse_train_arguments(std::span<char*> words) {
+  TrainArguments arguments;
+  read_command_line(
+      words,
+      [&](const std::string& word) { arguments.config = word; },
+      [&](const std::string& option, const std::string& value) {
+        if (option == "--backend") {
+          arguments.options.backend = value;
+        } else if (option == "--transport") {
+          arguments.options.transport = value;
+        } else if (option == "--log") {
+          arguments.options.log = value;
+        } else if (option == "--timeline") {
+          arguments.options.timeline = value;
+        } else if (option == "--inject") {
+          add_faults(value, arguments.options.faults);
+        } else if (option == "--set") {
+          arguments.overrides.push_back(value);
+        } else {
+          return false;
+        }
+        return true;
+      });
+  check_transport(arguments.options);
+  return arguments;
+}
+
+}  // namespace runflat::exec

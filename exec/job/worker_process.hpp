@@ -1,0 +1,34 @@
+#pragma once
+
+#include "core/plan.hpp"
+#include "exec/job/launch_environment.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace runflat::exec {
+
+/// What an agent tells a worker that it starts, by the environment.
+struct WorkerProcess {
+  std::int64_t process = 0;     ///< its number in the job: RUNFLAT_PROCESS
+  std::int64_t life = 1;        ///< RUNFLAT_LIFE
+  std::int64_t local_rank = 0;  ///< its GPU on this host: RUNFLAT_LOCAL_RANK
+  std::string store_url{};      ///< RUNFLAT_STORE
+  std::string host{};           ///< where its peers reach it: RUNFLAT_HOST
+
+  friend bool operator==(const WorkerProcess&, const WorkerProcess&) = default;
+};
+
+/// The workers of a place in a job, without lives and stores: the one of that rank where a launcher
+/// started a process for every rank; those of a node's GPUs where it started one for every node;
+/// all of them where there is one place. ParseError where it is none of these.
+[[nodiscard]] std::vector<WorkerProcess> workers_of(const LaunchPlace& place, const Plan& plan);
+
+/// As `NAME=value`.
+[[nodiscard]] std::vector<std::string> to_environment(const WorkerProcess& worker);
+/// Nothing in a process that no agent has started. ParseError for what is no place.
+[[nodiscard]] std::optional<WorkerProcess> read_worker_process(const Environment& environment);
+
+}  // namespace runflat::exec

@@ -1,0 +1,53 @@
+#pragma once
+
+#include "core/id.hpp"
+#include "core/timeline.hpp"
+#include "core/units.hpp"
+#include "core/value.hpp"
+#include "exec/communication/communicator.hpp"
+#include "exec/recovery/agreement.hpp"
+#include "exec/training/commit.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace runflat::exec {
+
+/// What a transition was on one worker. Seconds count from `noticed`.
+struct RecoveryRecord {
+  std::int64_t generation = 0;
+  Rung rung = Rung::in_place;
+  std::string reason;
+  /// exit: a worker had ended; hang: one did not come; join: one came; peer_lost: none of these,
+  /// communication had failed.
+  std::string cause{};
+  std::string detail{};      ///< how the first that was lost had ended, where somebody knows
+  std::int64_t at_step = 0;  ///< steps that were taken
+  std::vector<std::int64_t> members;
+  /// From the end of the first that was lost to its first sign here; negative where communication
+  /// failed before whoever watches the lost one knew.
+  std::optional<double> detected{};
+  double quiesced = 0.0;         ///< from the first sign until all communication had ended
+  Clock::time_point noticed{};   ///< that it had to meet the others
+  double agreed = 0.0;           ///< all had met
+  double connected = 0.0;        ///< communicators and memory were there
+  double moved = 0.0;            ///< the state was
+  double carried_out = 0.0;      ///< and parameters, on all workers
+  std::int64_t bytes_moved = 0;  ///< to all workers from others
+  StepDecision decision{};       ///< of the last step that was taken, where somebody has it
+  bool was_completed = false;    ///< this worker took the update of a torn step
+};
+
+/// From the end of what was lost, as far as it is known, until all were ready to train again.
+[[nodiscard]] double seconds_of(const RecoveryRecord& record);
+/// As the JSON log has it: spans in ms, null where one is not known.
+[[nodiscard]] Value to_value(const RecoveryRecord& record,
+                             std::int64_t num_ranks,
+                             std::optional<Seconds> redo);
+
+/// Adds its spans to a timeline on which it was noticed at `noticed`.
+void add_spans(const RecoveryRecord& record, Rank rank, Seconds noticed, Timeline& timeline);
+
+}  // namespace runflat::exec

@@ -1,0 +1,393 @@
+#include "exec/recovery/worker.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <utility>
+
+namespace runflat::exec {
+namespace {
+
+constexpr std::chrono::milliseconds kStandBy{50};
+constexpr std::chrono::milliseconds kAlarmPeriod{5};
+constexpr std::int64_t kStateValues = 3;  // of an element: master and two moments
+
+std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
+  std::vector<std::int64_t> processes;
+  for (const Member& member : members) {
+    processes.push_back(member.process);
+  }
+  return processes;
+}
+
+}  // namespace
+
+Worker::Worker(Device& device,
+               Transport& transport,
+               Store& store,
+               const SampleSource& data,
+               const WorkerConfig& config,
+               WorkerHooks hooks)
+    : device_(device),
+      store_(store),
+      alarm_(kAlarmPeriod),
+      transport_(transport, alarm_),
+      data_(data),
+      config_(config),
+      hooks_(std::move(hooks)),
+      rendezvous_(store,
+                  {.process = transport.process(),
+                   .life = config.life > 0 ? config.life : begin_life(store, transport.process())},
+                  config.patience) {
+  if (const auto last = last_agreement(store)) {
+    is_newcomer_ = true;
+    has_ended_ = last->rung == Rung::finish || last->rung == Rung::stop;
+    reason_ = last->reason;
+    next_meeting_ = last->generation + 1;
+    expected_ = last->members;
+    return;
+  }
+  // The first meeting is of the first life of every GPU of the plan.
+  for (std::int64_t rank = 0; rank < config.plan.layout.num_ranks(); ++rank) {
+    expected_.push_back({.process = config.plan.layout.gpu_of(Rank(rank)).value(), .life = 1});
+  }
+}
+
+void Worker::notice() {
+  noticed_ = Clock::now();
+  if (alarm_.is_raised()) {
+    first_sign_ = std::min(first_sign_.value_or(noticed_), alarm_.raised_at());
+  }
+  alarm_.clear();
+}
+
+/// Deaths and meetings that this worker's communicators do not tell of, and newcomers.
+void Worker::watch_others() {
+  sees_newcomers_ = false;
+  alarm_.set([this, next = next_meeting_, members = expected_, known = std::string()]() mutable {
+    std::string events = rendezvous_.num_events();
+    if (events == std::exchange(known, std::move(events))) {
+      return false;
+    }
+    sees_newcomers_ = !rendezvous_.newcomers(next).empty();
+    return rendezvous_.is_called(next, Clock::now()) || rendezvous_.has_lost(members);
+  });
+}
+
+/// What the transition is for, and when and how the first of those that are no longer here ended.
+void Worker::explain_loss(const Agreement& agreement, RecoveryRecord& record) {
+  record.quiesced =
+      first_sign_ ? std::chrono::duration<double>(noticed_ - *first_sign_).count() : 0.0;
+  if (agreement.base_generation < 0) {
+    return;
+  }
+  const std::vector<Member> before = rendezvous_.agreement(agreement.base_generation).members;
+  const bool is_joined =
+      std::any_of(agreement.members.begin(), agreement.members.end(), [&](const Member& member) {
+        return std::find(before.begin(), before.end(), member) == before.end();
+      });
+  record.cause = is_joined ? "join" : "peer_lost";
+  std::optional<Death> first;
+  for (const Member& member : before) {
+    if (agreement.has_member(member)) {
+      continue;
+    }
+    const std::optional<Death> death = find_death(store_, member);
+    if (death && (!first || death->when < first->when)) {
+      first = death;
+    }
+    record.cause = first ? "exit" : "hang";
+  }
+  if (first) {
+    const double ago =
+        std::chrono::duration<double>(std::chrono::system_clock::now() - first->when).count();
+    record.detail = first->cause;
+    record.detected = ago - seconds_since_notice() - record.quiesced;
+  }
+}
+
+double Worker::seconds_since_notice() const {
+  return std::chrono::duration<double>(Clock::now() - noticed_).count();
+}
+
+void Worker::at(RecoveryMoment moment) const {
+  if (hooks_.at) {
+    hooks_.at(moment);
+  }
+}
+
+WorkerEnd Worker::run() {
+  notice();
+  if (has_ended_) {
+    return WorkerEnd::fenced;
+  }
+  while (true) {
+    const Agreement agreement = meet();
+    reason_ = agreement.reason;
+    const bool is_end = agreement.rung == Rung::finish || agreement.rung == Rung::stop;
+    if (!agreement.has_member(self())) {
+      if (is_newcomer_ && !is_end) {
+        continue;  // it came too late for this one
+      }
+      return WorkerEnd::fenced;
+    }
+    is_newcomer_ = false;
+    RecoveryRecord record{.generation = agreement.generation,
+                          .rung = agreement.rung,
+                          .reason = agreement.reason,
+                          .at_step = agreement.progress.steps,
+                          .members = processes_of(agreement.members),
+                          .noticed = noticed_,
+                          .agreed = seconds_since_notice(),
+                          .decision = agreement.decision};
+    explain_loss(agreement, record);
+    watch_others();
+    at(RecoveryMoment::agreed);
+    adopt(agreement, record);
+    if (is_end) {
+      return agreement.rung == Rung::finish ? WorkerEnd::finished : WorkerEnd::stopped;
+    }
+    if (carry_out(agreement, record)) {
+      record.carried_out = seconds_since_notice();
+      recoveries_.push_back(std::move(record));
+      begin_job(store_);
+      at(RecoveryMoment::carried_out);
+      first_sign_.reset();
+      current_.trainer ? train() : stand_by();
+      notice();
+    } else {
+      alarm_.clear();
+    }
+  }
+}
+
+Standing Worker::standing() const {
+  Standing standing;
+  standing.member = rendezvous_.self();
+  standing.generation = current_.generation;
+  standing.next_generation = pending_.generation;
+  standing.seconds = seconds_since_notice();
+  standing.problem = problem_;
+  standing.is_over = is_over_;
+  if (current_.trainer) {
+    standing.progress = current_.trainer->progress();
+    standing.decision = current_.trainer->decision();
+  }
+  if (pending_.trainer) {
+    standing.next_progress = pending_.trainer->progress();
+  }
+  return standing;
+}
+
+Agreement Worker::meet() {
+  const std::int64_t generation = next_meeting_;
+  Agreement agreement = rendezvous_.meet(
+      generation, expected_, standing(), is_newcomer_, [&](const std::vector<Standing>& standings) {
+        Situation situation{.generation = generation,
+                            .standings = standings,
+                            .previous = std::nullopt,
+                            .has_begun = has_begun(store_),
+                            .num_steps = config_.num_steps};
+        if (generation > 0) {
+          situation.previous = rendezvous_.agreement(generation - 1);
+        }
+        return decide_recovery(situation,
+                               config_.recovery,
+                               config_.trainer,
+                               config_.plan,
+                               hooks_.replan,
+                               [&](std::int64_t past) { return rendezvous_.agreement(past); });
+      });
+  next_meeting_ = generation + 1;
+  expected_ = agreement.members;
+  return agreement;
+}
+
+/// Makes the state that the agreement starts from out of what this worker has: whoever has carried
+/// out the base agreement without knowing that all have knows it now, and a decided step is taken.
+void Worker::adopt(const Agreement& agreement, RecoveryRecord& record) {
+  if (pending_.generation >= 0 && pending_.generation == agreement.base_generation) {
+    current_ = std::move(pending_);
+  }
+  pending_ = {};
+  Trainer* trainer = current_.trainer.get();
+  if (trainer == nullptr || current_.generation != agreement.base_generation) {
+    return;
+  }
+  const StepDecision& decision = agreement.decision;
+  if (decision.step == trainer->progress().steps + 1) {
+    trainer->complete(decision);
+    losses_[decision.step] = decision.loss / std::max(decision.tokens, 1.0);
+    record.was_completed = true;
+  }
+  require(trainer->progress().steps == agreement.progress.steps,
+          "a holder of the state is not where all agreed that it is");
+}
+
+std::unique_ptr<Trainer> Worker::make_trainer(const Agreement& agreement) {
+  const Plan& plan = *agreement.plan;
+  if (!plan.layout.rank_of(GpuId(transport_.process()))) {
+    return nullptr;
+  }
+  const FirstWeights weights =
+      agreement.rung == Rung::in_place ? FirstWeights::to_come : FirstWeights::drawn;
+  return std::make_unique<Trainer>(
+      device_, transport_, plan, config_.trainer, agreement.generation, weights);
+}
+
+SyncStatus Worker::bring_state(const Agreement& agreement,
+                               Communicator* group,
+                               const std::vector<std::int64_t>& members,
+                               Trainer* next,
+                               RecoveryRecord& record) {
+  const Agreement base = rendezvous_.agreement(agreement.base_generation);
+  std::vector<GpuId> holders;
+  for (const std::int64_t process : agreement.holders) {
+    holders.push_back(GpuId(process));
+  }
+  const auto transfers = state_transfers(*base.plan, *agreement.plan, config_.trainer, holders);
+  require(transfers.has_value(), "an agreement to go on in place is possible");
+  for (const StateTransfer& transfer : *transfers) {
+    if (transfer.from != transfer.to) {
+      record.bytes_moved += transfer.num * kStateValues *
+                            kernels::size_of(kernels::accumulate_type(config_.trainer.type));
+    }
+  }
+  const SyncStatus status = move_state(device_,
+                                       group,
+                                       members,
+                                       transport_.process(),
+                                       *transfers,
+                                       current_.trainer ? &current_.trainer->stages() : nullptr,
+                                       next != nullptr ? &next->stages() : nullptr);
+  if (next != nullptr) {
+    next->set_progress(agreement.progress);
+  }
+  device_.synchronize();
+  return group != nullptr ? group->status() : status;
+}
+
+bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
+  const std::vector<std::int64_t> members = processes_of(agreement.members);
+  const GroupSpec spec{.name = fmt::format("g{}/members", agreement.generation),
+                       .members = members,
+                       .timeout = config_.trainer.timeout};
+  Tenure next{.generation = agreement.generation, .trainer = nullptr};
+  std::unique_ptr<Communicator> group;  // ends before the memory that it moves
+  std::optional<Alarm::Guard> group_guard;
+  std::optional<Alarm::Guard> trainer_guard;
+  if (members.size() > 1) {
+    group = transport_.make_group(spec, deadline_in(spec.timeout));
+    if (!group) {
+      return false;
+    }
+    group_guard.emplace(alarm_, [&group] { group->abort(); });
+  }
+  if (current_.trainer) {
+    current_.trainer->retire();
+  }
+  try {
+    next.trainer = make_trainer(agreement);
+  } catch (const PeerLost&) {
+    return false;
+  }
+  if (next.trainer) {
+    trainer_guard.emplace(alarm_, [trainer = next.trainer.get()] { trainer->groups().abort(); });
+  }
+  record.connected = seconds_since_notice();
+  at(RecoveryMoment::connected);
+  if (agreement.rung == Rung::in_place) {
+    if (bring_state(agreement, group.get(), members, next.trainer.get(), record) !=
+        SyncStatus::done) {
+      return false;
+    }
+    record.moved = seconds_since_notice();
+    at(RecoveryMoment::moved);
+    if (next.trainer && next.trainer->distribute_params() != SyncStatus::done) {
+      return false;
+    }
+  } else if (next.trainer && hooks_.restore) {
+    hooks_.restore(*next.trainer);
+  }
+  at(RecoveryMoment::distributed);
+  // Whoever gets through this barrier knows that all have the state of the next plan.
+  pending_ = std::move(next);
+  if (group) {
+    group->join(group->barrier());
+    if (group->wait(deadline_in(spec.timeout)) != SyncStatus::done) {
+      return false;
+    }
+  }
+  current_ = std::exchange(pending_, {});
+  return true;
+}
+
+void Worker::train() {
+  Trainer& trainer = *current_.trainer;
+  const Alarm::Guard guard(alarm_, [&trainer] { trainer.groups().abort(); });
+  try {
+    if (hooks_.on_trainer) {
+      hooks_.on_trainer(trainer, recoveries_.back());
+    }
+    const bool is_stopped = take_steps(trainer);
+    if (is_stopped || trainer.progress().steps >= config_.num_steps) {
+      if (hooks_.on_end) {
+        hooks_.on_end(trainer);
+      }
+      is_over_ = true;
+    }
+  } catch (const PeerLost&) {
+    first_sign_ = Clock::now();
+    trainer.groups().abort();  // what was lost is for the meeting to find out
+  } catch (const JobFailed& failure) {
+    problem_ = failure.what();
+    trainer.groups().abort();
+  }
+}
+
+/// Until it has to meet the others; returns whether the job ends because some worker was asked to.
+bool Worker::take_steps(Trainer& trainer) {
+  num_refusals_ = 0;
+  while (trainer.progress().steps < config_.num_steps) {
+    const bool takes_in =
+        sees_newcomers_ && trainer.rank().value() == 0 &&
+        (!hooks_.takes_in || hooks_.takes_in(trainer, rendezvous_.newcomers(next_meeting_)));
+    const StepWishes wishes{.meets = takes_in, .stops = hooks_.should_stop && hooks_.should_stop()};
+    const StepResult result = trainer.step(data_, wishes);
+    if (trainer.decision().step == trainer.progress().steps && result.is_finite &&
+        trainer.phase() >= StepPhase::updated) {
+      losses_[trainer.progress().steps] = result.sums.loss;
+    }
+    if (result.status != SyncStatus::done) {
+      throw PeerLost("in a step");
+    }
+    if (result.is_finite) {
+      num_refusals_ = 0;
+      if (hooks_.on_step) {
+        hooks_.on_step(trainer, result);
+      }
+    } else if (++num_refusals_ == config_.most_refusals) {
+      throw JobFailed(fmt::format(
+          "step {}: the sums are not finite, {} times in a row; the weights are those of step {}",
+          trainer.progress().steps + 1,
+          num_refusals_,
+          trainer.progress().steps));
+    } else if (trainer.distribute_params() != SyncStatus::done) {
+      // Parameters are made anew before the step is redone, in case they were damaged.
+      throw PeerLost("in the distribution of parameters");
+    }
+    if (result.wishes.stops || result.wishes.meets) {
+      return result.wishes.stops;
+    }
+  }
+  return false;
+}
+
+void Worker::stand_by() {
+  while (!rendezvous_.is_called(next_meeting_, deadline_in(kStandBy)) &&
+         !rendezvous_.has_lost(expected_)) {
+  }
+}
+
+}  // namespace runflat::exec

@@ -1,0 +1,118 @@
+#include "exec/job/agent.hpp"
+
+#include "exec/job/exit_status.hpp"
+#include "exec/job/job_worker.hpp"
+#include "exec/recovery/rendezvous.hpp"
+#include "exec/store/memory_store.hpp"
+#include "tests/catch.hpp"
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+using namespace runflat;
+using namespace runflat::exec;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// An agent of processes 0 and 1, whose workers run a line of the shell each time they start.
+AgentConfig shell(const std::string& line) {
+  AgentConfig config{.program = "/bin/sh",
+                     .arguments = {"-c", line},
+                     .workers = {{.process = 0}, {.process = 1}},
+                     .all_processes = {0, 1},
+                     .recovery = {}};
+  config.recovery.max_restarts = 2;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("workers that die are marked, started again, and given up at last", "[exec][agent]") {
+  MemoryStore store;
+  begin_job(store);
+  const AgentEnd end = Agent(shell("kill -9 $$"), store).run();
+  CHECK(end.status == kPeerLost);
+  CHECK(end.reason.ends_with("was killed by SIGKILL"));
+  for (const std::int64_t process : {0, 1}) {
+    for (const std::int64_t life : {1, 2, 3}) {
+      const auto death = find_death(store, {.process = process, .life = life});
+      REQUIRE(death.has_value());
+      CHECK(death->cause == "was killed by SIGKILL");
+    }
+    CHECK_FALSE(is_dead(store, {.process = process, .life = 4}));
+  }
+}
+
+TEST_CASE("a worker that cannot start ends the job, with its status and reason", "[exec][agent]") {
+  MemoryStore store;
+  const AgentEnd end = Agent(shell("[ $RUNFLAT_PROCESS = 0 ] && exec sleep 60; echo 'runflat: no "
+                                   "such file' >&2; exit 2"),
+                             store)
+                           .run();
+  CHECK(end.status == kBadInput);
+  CHECK(end.reason == "no such file");
+  CHECK_FALSE(is_dead(store, {.process = 1, .life = 1}));
+  const AgentEnd other = Agent(shell("exec sleep 60"), store).run();  // another host's
+  CHECK(other.status == kBadInput);
+  CHECK(other.reason == "no such file");
+}
+
+TEST_CASE("a fault on demand says when its process comes back", "[exec][agent]") {
+  MemoryStore store;
+  begin_job(store);
+  store.set(repair_key(0), "never");
+  store.set(repair_key(1), "7");
+  store.set(kStepsKey, "7");
+  AgentConfig config = shell("kill -9 $$");
+  const AgentEnd end = Agent(std::move(config), store).run();
+  CHECK(end.status == kPeerLost);
+  CHECK_FALSE(is_dead(store, {.process = 0, .life = 2}));
+  CHECK(is_dead(store, {.process = 1, .life = 3}));
+  CHECK_FALSE(store.get(repair_key(1)).has_value());
+}
+
+TEST_CASE("a stopped worker is killed after hang_timeout", "[exec][agent]") {
+  MemoryStore store;
+  begin_job(store);
+  AgentConfig config = shell("kill -STOP $$; exit 0");
+  config.recovery.max_restarts = 0;
+  config.recovery.hang_timeout = 100ms;
+  const AgentEnd end = Agent(std::move(config), store).run();
+  CHECK(end.status == kPeerLost);
+  CHECK(find_death(store, {.process = 0, .life = 1})->cause == "was killed by SIGKILL");
+}
+
+TEST_CASE("the places of a job hold each of its workers once", "[exec][agent]") {
+  Plan plan;
+  plan.cluster.num_nodes = 2;
+  plan.cluster.gpus_per_node = 4;
+  plan.layout = ParallelLayout::nonuniform(
+      {.tp = 4, .dp = 2},
+      {{.cell = {.dp = DpRank(1), .cp = CpRank(0), .pp = PpRank(0)}, .slots = {1, 2}}});
+  const auto workers = [&](std::int64_t rank, std::int64_t world_size) {
+    return workers_of({.launcher = "Slurm",
+                       .rank = rank,
+                       .world_size = world_size,
+                       .local_rank = 0,
+                       .is_one_host = false,
+                       .job = ""},
+                      plan);
+  };
+  std::vector<std::int64_t> processes;
+  std::vector<std::int64_t> local_ranks;
+  for (const std::int64_t node : {0, 1}) {
+    for (const WorkerProcess& worker : workers(node, 2)) {
+      processes.push_back(worker.process);
+      local_ranks.push_back(worker.local_rank);
+    }
+  }
+  CHECK(processes == std::vector<std::int64_t>{0, 1, 2, 3, 4, 7});
+  CHECK(local_ranks == std::vector<std::int64_t>{0, 1, 2, 3, 0, 3});
+  CHECK(workers(5, 6).front().process == 7);
+  CHECK(workers(5, 6).size() == 1);
+  CHECK(workers(0, 1).size() == 6);
+  CHECK_THROWS_WITH(workers(0, 4),
+                    Catch::Contains("started 4 processes, and the plan has 6 ranks"));
+}
