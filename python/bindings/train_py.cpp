@@ -1,8 +1,9 @@
 #include "core/document.hpp"
 #include "core/plan.hpp"
+#include "exec/communication/nccl_transport.hpp"
 #include "exec/device/gpu_sampler.hpp"
-#include "exec/job/launch_environment.hpp"
 #include "exec/device/make_device.hpp"
+#include "exec/job/launch_environment.hpp"
 #include "exec/job/train_config.hpp"
 #include "python/bindings/module.hpp"
 
