@@ -51,7 +51,9 @@ void run(std::span<char*> words) {
       .arguments = {words.begin() + 1, words.end()},
       .workers = std::move(workers),
       .all_processes = {},
-      .recovery = config.recovery};
+      .recovery = config.recovery,
+      .place = place.rank,
+      .num_places = place.world_size};
   for (WorkerProcess& worker : agent.workers) {
     worker.store_url = meeting.store_url;
     worker.host = host_of(place, &process_environment);

@@ -20,10 +20,6 @@ constexpr long kPollNanoseconds = 20'000'000;
 constexpr std::chrono::seconds kGrace{5};  // for a worker that was left out to find that
 constexpr const char* kFailedKey = "failed";
 
-std::string gone_key(std::int64_t process) {
-  return fmt::format("gone/{}", process);
-}
-
 sigset_t watched_signals() {
   sigset_t signals;
   ::sigemptyset(&signals);
@@ -51,8 +47,14 @@ bool is_longer_than(std::optional<Clock::time_point>& since,
 }  // namespace
 
 Agent::Agent(AgentConfig config, Store& store) : config_(std::move(config)), store_(store) {
+  std::vector<std::int64_t> processes;
   for (const WorkerProcess& place : config_.workers) {
     workers_.push_back({.place = place});
+    processes.push_back(place.process);
+  }
+  if (config_.num_places > 1) {
+    leases_.emplace(
+        store, config_.place, config_.num_places, processes, config_.recovery.lost_host_timeout);
   }
 }
 
@@ -76,6 +78,7 @@ AgentEnd Agent::run() {
       look_after(worker);
     }
     look_at_job();
+    look_at_agents();
   }
   return how_it_ended();
 }
@@ -89,6 +92,7 @@ void Agent::start(Worker& worker) {
   worker.stopped_since.reset();
   worker.was_in = false;
   worker.left_out_since.reset();
+  worker.ended_for.clear();
 }
 
 void Agent::look_after(Worker& worker) {
@@ -125,7 +129,7 @@ void Agent::note_end(Worker& worker) {
   const ChildProcess& child = *worker.child;
   const std::int64_t process = worker.place.process;
   worker.end = AgentEnd{.status = child.status(), .reason = child.reason()};
-  const std::string what = child.describe();
+  const std::string what = worker.ended_for.empty() ? child.describe() : worker.ended_for;
   worker.child.reset();
   if (worker.end->status == 0) {
     worker.is_gone = true;
@@ -166,7 +170,7 @@ void Agent::plan_restart(Worker& worker) {
   }
   store_.remove(key);
   if (worker.is_gone) {
-    store_.set(gone_key(worker.place.process), "");
+    set_gone(store_, worker.place.process, true);
   }
 }
 
@@ -184,6 +188,27 @@ void Agent::look_at_job() {
   }
 }
 
+void Agent::look_at_agents() {
+  if (!leases_ || has_ended() || Clock::now() < next_beat_) {
+    return;
+  }
+  next_beat_ = Clock::now() + config_.recovery.lost_host_timeout / Leases::kPatience;
+  leases_->beat();
+  if (!leases_->was_lost()) {
+    return;
+  }
+  for (Worker& worker : workers_) {
+    if (!worker.is_gone) {
+      set_gone(store_, worker.place.process, false);
+    }
+    const Member member{.process = worker.place.process, .life = worker.place.life};
+    if (worker.child && is_dead(store_, member)) {
+      worker.ended_for = "was left out: its agent had given no sign";
+      worker.child->send(SIGKILL);
+    }
+  }
+}
+
 bool Agent::has_ended() const {
   return last_ && (last_->rung == Rung::finish || last_->rung == Rung::stop);
 }
@@ -198,11 +223,15 @@ bool Agent::is_over() const {
   if (has_child) {
     return false;
   }
-  const bool are_all_gone = std::all_of(
-      config_.all_processes.begin(), config_.all_processes.end(), [this](std::int64_t process) {
-        return store_.get(gone_key(process));
-      });
-  return has_ended() || are_all_gone;
+  if (has_ended()) {
+    return true;
+  }
+  const bool are_own_gone =
+      std::all_of(workers_.begin(), workers_.end(), [](const Worker& it) { return it.is_gone; });
+  return are_own_gone &&
+         std::all_of(config_.all_processes.begin(),
+                     config_.all_processes.end(),
+                     [this](std::int64_t process) { return is_gone(store_, process); });
 }
 
 AgentEnd Agent::how_it_ended() const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "exec/job/child_process.hpp"
+#include "exec/job/leases.hpp"
 #include "exec/job/train_config.hpp"
 #include "exec/job/worker_process.hpp"
 #include "exec/recovery/agreement.hpp"
@@ -23,6 +24,8 @@ struct AgentConfig {
   std::vector<WorkerProcess> workers;       ///< without their lives
   std::vector<std::int64_t> all_processes;  ///< of the job
   RecoveryConfig recovery;
+  std::int64_t place = 0;  ///< of this agent among those of the job
+  std::int64_t num_places = 1;
 };
 
 /// How a job ended, as an exit status (exit_status.hpp), and why if not well.
@@ -40,10 +43,13 @@ struct AgentEnd {
 /// | a worker is stopped (SIGSTOP)          | hang_timeout, then it is killed               |
 /// | a worker hangs: its peers go on        | distributed_timeout + join_timeout of theirs, |
 /// |                                        | then it is killed                             |
-/// | an agent or its host dies              | its workers die with it; the others' time-out |
+/// | an agent or its host dies              | lost_host_timeout (leases.hpp): its workers,  |
+/// |                                        | which die with it, are marked dead            |
 ///
 /// A worker that cannot start (bad input, no such GPU) ends the job, unless it comes back to one
-/// that has begun: then it counts as dead. One that has ended `max_restarts` times stays away.
+/// that has begun: then it counts as dead. One that has ended `max_restarts` times stays away. An
+/// agent that others counted as lost, and that was only slow, ends the workers that they have
+/// marked and starts them again.
 class Agent {
  public:
   Agent(AgentConfig config, Store& store);
@@ -62,6 +68,7 @@ class Agent {
     std::optional<Clock::time_point> stopped_since{};
     bool was_in = false;  // one of the agreements, in this life
     std::optional<Clock::time_point> left_out_since{};
+    std::string ended_for{};        // why this agent ended this life
     std::optional<AgentEnd> end{};  // of its last life
   };
 
@@ -71,6 +78,7 @@ class Agent {
   void plan_restart(Worker& worker);
   void look_at_job();
   void end_what_does_not_go_on(Worker& worker);
+  void look_at_agents();
   [[nodiscard]] bool has_ended() const;
   [[nodiscard]] bool is_over() const;
   [[nodiscard]] AgentEnd how_it_ended() const;
@@ -78,6 +86,8 @@ class Agent {
   AgentConfig config_;
   Store& store_;
   std::vector<Worker> workers_;
+  std::optional<Leases> leases_;  // where there are other agents
+  Clock::time_point next_beat_{};
   bool has_begun_ = false;
   std::optional<Agreement> last_;
   bool is_interrupted_ = false;      // SIGINT

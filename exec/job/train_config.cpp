@@ -182,6 +182,11 @@ std::chrono::milliseconds seconds(const Reader& in) {
       std::chrono::duration<double>(in.number(0.0, kMost)));
 }
 
+std::chrono::milliseconds positive_seconds(const Reader& in) {
+  static_cast<void>(in.positive_number());
+  return seconds(in);
+}
+
 RecoveryConfig read_recovery(const Reader& in) {
   ObjectReader members = in.object();
   RecoveryConfig recovery;
@@ -189,6 +194,8 @@ RecoveryConfig read_recovery(const Reader& in) {
   recovery.in_place_timeout =
       read_or(members, "in_place_timeout_s", recovery.in_place_timeout, seconds);
   recovery.hang_timeout = read_or(members, "hang_timeout_s", recovery.hang_timeout, seconds);
+  recovery.lost_host_timeout =
+      read_or(members, "lost_host_timeout_s", recovery.lost_host_timeout, positive_seconds);
   const std::size_t rule = read_or(
       members, "rejoin_rule", std::size_t{recovery.rejoins_when_it_pays}, [](const Reader& item) {
         return item.choice({"always", "when_it_pays"});

@@ -39,6 +39,8 @@ struct RecoveryConfig {
   std::chrono::milliseconds in_place_timeout{120'000};
   /// How long a worker may make no progress of its own before its agent ends it.
   std::chrono::milliseconds hang_timeout{60'000};
+  /// How long the agent of a host may give no sign before its workers are left out.
+  std::chrono::milliseconds lost_host_timeout{10'000};
   /// Whether who comes back is taken in only where the steps left win the pause back.
   bool rejoins_when_it_pays = true;
   std::chrono::milliseconds rejoin_pause{3'000};  ///< expected, until one was measured

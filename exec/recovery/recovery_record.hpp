@@ -20,8 +20,8 @@ struct RecoveryRecord {
   std::int64_t generation = 0;
   Rung rung = Rung::in_place;
   std::string reason;
-  /// exit: a worker had ended; hang: one did not come; join: one came; peer_lost: none of these,
-  /// communication had failed.
+  /// exit: a worker had ended; hang: one had given no sign of life, or did not come; join: one
+  /// came; peer_lost: none of these, communication had failed.
   std::string cause{};
   std::string detail{};      ///< how the first that was lost had ended, where somebody knows
   std::int64_t at_step = 0;  ///< steps that were taken

@@ -27,6 +27,10 @@ std::string arrivals_key(std::int64_t generation) {
   return fmt::format("here/{}/", generation);
 }
 
+std::string life_key(std::int64_t process) {
+  return fmt::format("life/{}", process);
+}
+
 std::string death_key(const Member& member) {
   return fmt::format("dead/{}/{}", member.process, member.life);
 }
@@ -54,10 +58,14 @@ std::optional<Agreement> last_agreement(Store& store) {
   return last >= 0 ? find_agreement(store, last, Clock::now()) : std::nullopt;
 }
 
-void mark_dead(Store& store, const Member& member, const std::string& cause) {
-  const auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(
-      std::chrono::system_clock::now().time_since_epoch());
-  const Value death = Value::Object{{"cause", cause}, {"unix_ns", now.count()}};
+void mark_dead(Store& store,
+               const Member& member,
+               const std::string& cause,
+               std::chrono::milliseconds silence) {
+  const auto when = std::chrono::duration_cast<std::chrono::nanoseconds>(
+      std::chrono::system_clock::now().time_since_epoch() - silence);
+  const Value death = Value::Object{
+      {"cause", cause}, {"unix_ns", when.count()}, {"was_silent", silence.count() > 0}};
   static_cast<void>(store.compare_set(death_key(member), std::nullopt, to_json_text(death, -1)));
   store.add(kEventsKey, 1);
 }
@@ -74,7 +82,8 @@ std::optional<Death> find_death(Store& store, const Member& member) {
       members.at("unix_ns").integer(0, std::numeric_limits<std::int64_t>::max()));
   return Death{.cause = members.at("cause").text(),
                .when = std::chrono::system_clock::time_point(
-                   std::chrono::duration_cast<std::chrono::system_clock::duration>(when))};
+                   std::chrono::duration_cast<std::chrono::system_clock::duration>(when)),
+               .was_silent = members.at("was_silent").boolean()};
 }
 
 bool is_dead(Store& store, const Member& member) {
@@ -90,7 +99,11 @@ void begin_job(Store& store) {
 }
 
 std::int64_t begin_life(Store& store, std::int64_t process) {
-  return store.add(fmt::format("life/{}", process), 1);
+  return store.add(life_key(process), 1);
+}
+
+std::int64_t last_life(Store& store, std::int64_t process) {
+  return std::stoll(store.get(life_key(process)).value_or("0"));
 }
 
 Rendezvous::Rendezvous(Store& store, const Member& self, std::chrono::milliseconds patience)

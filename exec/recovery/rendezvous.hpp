@@ -60,6 +60,8 @@ class Rendezvous {
 
 /// The number of a new life of a process, from 1.
 [[nodiscard]] std::int64_t begin_life(Store& store, std::int64_t process);
+/// The last life that was begun; 0: none.
+[[nodiscard]] std::int64_t last_life(Store& store, std::int64_t process);
 
 /// The generation of the last agreement that anybody has noted; -1: none.
 [[nodiscard]] std::int64_t last_generation(Store& store);
@@ -73,10 +75,17 @@ void begin_job(Store& store);
 /// How a life of a process ended.
 struct Death {
   std::string cause;  ///< in words
+  /// By the clock of whoever said so: of its last sign of life, where it ended by giving none.
   std::chrono::system_clock::time_point when{};
+  bool was_silent = false;
 };
 /// Says that a life of a process is over; whoever watches it calls this. The first to do so counts.
-void mark_dead(Store& store, const Member& member, const std::string& cause);
+/// `silence`: for how long it had given no sign of life, where that is the reason; otherwise it has
+/// just ended.
+void mark_dead(Store& store,
+               const Member& member,
+               const std::string& cause,
+               std::chrono::milliseconds silence = {});
 [[nodiscard]] bool is_dead(Store& store, const Member& member);
 [[nodiscard]] std::optional<Death> find_death(Store& store, const Member& member);
 

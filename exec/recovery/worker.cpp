@@ -97,7 +97,7 @@ void Worker::explain_loss(const Agreement& agreement, RecoveryRecord& record) {
     if (death && (!first || death->when < first->when)) {
       first = death;
     }
-    record.cause = first ? "exit" : "hang";
+    record.cause = first && !first->was_silent ? "exit" : "hang";
   }
   if (first) {
     const double ago =

@@ -8,6 +8,7 @@
 
 #include <csignal>
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace runflat;
@@ -82,6 +83,51 @@ TEST_CASE("a stopped worker is killed after hang_timeout", "[exec][agent]") {
   const AgentEnd end = Agent(std::move(config), store).run();
   CHECK(end.status == kPeerLost);
   CHECK(find_death(store, {.process = 0, .life = 1})->cause == "was killed by SIGKILL");
+}
+
+TEST_CASE("an agent marks the workers of one that gives no sign", "[exec][agent]") {
+  MemoryStore store;
+  begin_job(store);
+  Leases other(store, 1, 2, {7}, 100ms);
+  static_cast<void>(begin_life(store, 7));
+  other.beat();
+  AgentConfig config = shell("sleep 1; kill -9 $$");
+  config.recovery.max_restarts = 0;
+  config.recovery.lost_host_timeout = 100ms;
+  config.all_processes = {0, 1, 7};
+  config.num_places = 2;
+  const AgentEnd end = Agent(std::move(config), store).run();  // 7 is gone, too
+  CHECK(end.status == kPeerLost);
+  const auto death = find_death(store, {.process = 7, .life = 1});
+  REQUIRE(death.has_value());
+  CHECK(death->cause == "host lost: no sign of its agent for 0.1 s");
+}
+
+TEST_CASE("an agent that was only slow ends the workers that others have marked", "[exec][agent]") {
+  MemoryStore store;
+  begin_job(store);
+  AgentConfig config = shell("[ $RUNFLAT_LIFE = 1 ] && exec sleep 60; kill -9 $$");
+  config.recovery.max_restarts = 1;
+  config.recovery.lost_host_timeout = 5s;
+  config.place = 1;
+  config.num_places = 2;
+  std::thread other([&] {
+    Leases leases(store, 0, 2, {7}, 5s);
+    while (!is_dead(store, {.process = 1, .life = 1})) {  // much faster than once in half a second
+      leases.beat();
+      std::this_thread::sleep_for(1ms);
+    }
+  });
+  const AgentEnd end = Agent(std::move(config), store).run();
+  other.join();
+  CHECK(end.status == kPeerLost);
+  for (const std::int64_t process : {0, 1}) {
+    const auto first = find_death(store, {process, 1});
+    const auto second = find_death(store, {process, 2});
+    REQUIRE((first && second));
+    CHECK(first->cause == "host lost: no sign of its agent for 5 s");
+    CHECK(second->cause == "was killed by SIGKILL");
+  }
 }
 
 TEST_CASE("the places of a job hold each of its workers once", "[exec][agent]") {

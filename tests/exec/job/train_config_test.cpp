@@ -108,6 +108,8 @@ TEST_CASE("every key reaches what it sets", "[exec][train]") {
                                    "checkpoint.save_interval=20",
                                    "checkpoint.keep=0",
                                    "checkpoint.load=ck/step_00000100",
+                                   "recovery.hang_timeout_s=20",
+                                   "recovery.lost_host_timeout_s=2.5",
                                    "store=redis://host"});
   CHECK(config.trainer.type == DataType::fp32);
   CHECK(config.trainer.seed == 7);
@@ -141,6 +143,8 @@ TEST_CASE("every key reaches what it sets", "[exec][train]") {
   CHECK(config.checkpoint.save_interval == 20);
   CHECK(config.checkpoint.keep == 0);
   CHECK(config.checkpoint.load == "ck/step_00000100");
+  CHECK(config.recovery.hang_timeout == std::chrono::seconds(20));
+  CHECK(config.recovery.lost_host_timeout == std::chrono::milliseconds(2500));
   CHECK(config.store == "redis://host");
 }
 
@@ -207,6 +211,7 @@ TEST_CASE("a wrong value is named with its path", "[exec][train]") {
       {"checkpoint={save = \"ck\", save_interval = 0}", "save_interval", "an integer from 1"},
       {"checkpoint={save = \"ck\", keep = -1}", "checkpoint.keep", "an integer from 0"},
       {"checkpoint.save_interval=5", "checkpoint", "go with save"},
+      {"recovery.lost_host_timeout_s=0", "recovery.lost_host_timeout_s", "above 0"},
       {"store=1", "store", "text"},
       {"plan=1", "plan", "text"},
       {"plan=nowhere.json", "nowhere.json", "cannot"},
