@@ -336,6 +336,7 @@ void Worker::train() {
         hooks_.on_end(trainer);
       }
       is_over_ = true;
+      await_others(trainer);
     }
   } catch (const PeerLost&) {
     first_sign_ = Clock::now();
@@ -343,6 +344,14 @@ void Worker::train() {
   } catch (const JobFailed& failure) {
     problem_ = failure.what();
     trainer.groups().abort();
+  }
+}
+
+/// Whoever meets the others ends what they are at: not before they, too, have taken the last step.
+void Worker::await_others(Trainer& trainer) {
+  if (Communicator* world = trainer.groups().world.get()) {
+    world->barrier();
+    static_cast<void>(world->wait(deadline_in(config_.patience)));
   }
 }
 

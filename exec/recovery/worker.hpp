@@ -122,6 +122,7 @@ class Worker {
                                        RecoveryRecord& record);
   void train();
   [[nodiscard]] bool take_steps(Trainer& trainer);
+  void await_others(Trainer& trainer);
   void stand_by();
   void notice();
   [[nodiscard]] double seconds_since_notice() const;

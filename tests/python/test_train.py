@@ -10,16 +10,24 @@ import subprocess
 import time
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import pytest
 from conftest import COMMAND, Run
-from training import CONFIG, NUM_RANKS, TWO_RANKS, losses, read_log, started, steps
+from training import (
+    CONFIG,
+    DATA_PARALLEL,
+    NUM_RANKS,
+    TWO_RANKS,
+    children,
+    losses,
+    read_log,
+    recoveries_of,
+    started,
+    steps,
+)
 
 from runflat import ParseError
 from runflat._core import train_world_size
-
-DATA_PARALLEL = ("--set=layout={data_parallel_size = 2}", "--set=training.zero_stage=0")
 
 pytestmark = pytest.mark.usefixtures("text")
 
@@ -37,21 +45,6 @@ LOG_LINE = re.compile(
     r" number of skipped iterations:   0 \|"
     r" number of nan iterations:   0 \|$"
 )
-
-
-def children(pid: int) -> list[int]:
-    """In the order in which they were started."""
-    text = "".join(
-        path.read_text() for path in sorted(Path(f"/proc/{pid}/task").glob("*/children"))
-    )
-    return sorted(int(word) for word in text.split())
-
-
-def recoveries_of(log: Path) -> list[dict[str, Any]]:
-    """So far: lines that are being written are left out."""
-    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-    records = [json.loads(line) for line in lines if line.endswith("\n")]
-    return [record["recovery"] for record in records if "recovery" in record]
 
 
 def test_it_learns_and_says_so(run: Run, tmp_path: Path) -> None:
@@ -192,63 +185,6 @@ def test_a_rank_that_hangs_is_left_out_and_comes_back(tmp_path: Path) -> None:
     lost, joined = recoveries_of(tmp_path / "run.jsonl")
     assert (lost["reason"], lost["cause"], lost["spans_ms"]["detect"]) == ("lost 1", "hang", None)
     assert joined["reason"] == "joined by 1"
-
-
-def test_a_host_that_gives_no_sign_is_left_out(tmp_path: Path) -> None:
-    """Its agent and its worker are stopped, go on and come back; then both are gone for ever."""
-    log = tmp_path / "run.jsonl"
-    command = [str(COMMAND), "train", CONFIG, *steps(20_000), f"--log={log}", *DATA_PARALLEL]
-    command += ["--set=recovery.lost_host_timeout_s=1", "--set=recovery.rejoin_rule=always"]
-    launcher = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "RUNFLAT_STORE": f"dir:{tmp_path}/store",
-    }
-    agents = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **launcher, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-        )
-        for rank in range(2)
-    ]
-
-    def wait_for_recoveries(num: int) -> dict[str, Any]:
-        deadline = time.monotonic() + 30  # join_timeout is 60 s
-        while len(recoveries_of(log)) < num:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        return recoveries_of(log)[-1]
-
-    host_lost = "host lost: no sign of its agent for 1 s"
-    try:
-        while not log.exists() or log.read_text().count("\n") < 3:  # after a header, steps
-            time.sleep(0.05)
-        silent = [agents[0].pid, *children(agents[0].pid)]
-        for pid in silent:
-            os.kill(pid, signal.SIGSTOP)
-        lost = wait_for_recoveries(1)
-        assert (lost["reason"], lost["cause"], lost["detail"]) == ("lost 0", "hang", host_lost)
-        assert 900 < lost["spans_ms"]["detect"] < 10_000
-        for pid in silent:
-            os.kill(pid, signal.SIGCONT)
-        assert wait_for_recoveries(2)["reason"] == "joined by 0"
-        assert children(agents[0].pid) != silent[1:]
-        agents[0].kill()  # its worker ends with it, and nobody says so
-        lost = wait_for_recoveries(3)
-        assert (lost["reason"], lost["cause"], lost["detail"]) == ("lost 0", "hang", host_lost)
-        agents[1].send_signal(signal.SIGTERM)
-        _, err = agents[1].communicate(timeout=60)
-        assert (agents[1].returncode, err) == (0, "")
-    finally:
-        for agent in agents:
-            agent.kill()
-            agent.communicate()
-    _, records = read_log(log)
-    assert [record["step"] for record in records] == list(range(1, len(records) + 1))
 
 
 def test_state_that_nobody_holds_ends_the_job(tmp_path: Path) -> None:

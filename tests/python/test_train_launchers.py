@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import COMMAND, Run
-from slurm_cluster import free_port
-from training import CONFIG, TWO_RANKS, losses, steps
+from training import CONFIG, TWO_RANKS, losses, redis_store, steps
 
 JOB = ("train", CONFIG, *TWO_RANKS, *steps(3))
 
@@ -51,22 +50,14 @@ def test_srun(tmp_path: Path, expected: list[float], slurm: dict[str, str]) -> N
 
 
 def test_ranks_of_several_hosts_meet_in_redis(tmp_path: Path, expected: list[float]) -> None:
-    if shutil.which("redis-server") is None:
-        pytest.skip("no redis-server")
-    port = free_port()
-    server = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-        stdout=subprocess.DEVNULL,
-        cwd=tmp_path,
-    )
-    hosts = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "1",
-        "LOCAL_RANK": "0",
-        "RUNFLAT_STORE": f"redis://127.0.0.1:{port}/job",
-        "RUNFLAT_HOST": "127.0.0.1",
-    }
-    try:
+    with redis_store(tmp_path) as store:
+        hosts = {
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "1",
+            "LOCAL_RANK": "0",
+            "RUNFLAT_STORE": store,
+            "RUNFLAT_HOST": "127.0.0.1",
+        }
         ranks = [
             subprocess.Popen(
                 [str(COMMAND), *JOB, "--log", "launched.jsonl"],
@@ -76,7 +67,4 @@ def test_ranks_of_several_hosts_meet_in_redis(tmp_path: Path, expected: list[flo
             for rank in range(2)
         ]
         assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    finally:
-        server.terminate()
-        server.wait()
     assert losses(tmp_path / "launched.jsonl") == pytest.approx(expected, rel=1e-6)

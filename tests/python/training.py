@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import COMMAND
+from slurm_cluster import free_port
 
 CONFIG = "tiny-llama-ntp"
 NUM_RANKS = 6
@@ -20,6 +23,9 @@ TWO_RANKS = (
     "--set=training.global_batch_size=4",
     "--set=training.zero_stage=0",
 )
+
+# The smallest job that survives its ranks.
+DATA_PARALLEL = ("--set=layout={data_parallel_size = 2}", "--set=training.zero_stage=0")
 
 
 def steps(count: int) -> tuple[str, ...]:
@@ -50,3 +56,36 @@ def started(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+def children(pid: int) -> list[int]:
+    """In the order in which they were started."""
+    text = "".join(
+        path.read_text() for path in sorted(Path(f"/proc/{pid}/task").glob("*/children"))
+    )
+    return sorted(int(word) for word in text.split())
+
+
+def recoveries_of(log: Path) -> list[dict[str, Any]]:
+    """So far: lines that are being written are left out."""
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [record["recovery"] for record in records if "recovery" in record]
+
+
+@contextmanager
+def redis_store(folder: Path) -> Iterator[str]:
+    """The address of a Store on a server of its own; skips where there is none."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server")
+    port = free_port()
+    server = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
+        stdout=subprocess.DEVNULL,
+        cwd=folder,
+    )
+    try:
+        yield f"redis://127.0.0.1:{port}/job"
+    finally:
+        server.terminate()
+        server.wait()
