@@ -80,6 +80,7 @@ void run_process(const TrainConfig& config,
                   .host = host ? *host : *compute,
                   .store = *store,
                   .life = self.life,
+                  .ends_on_hang = true,
                   .should_stop = &should_stop});
 }
 

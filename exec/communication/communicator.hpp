@@ -49,7 +49,7 @@ struct OperationTime {
 /// communicator until join() or wait(). Once an operation has failed, status() says so, the later
 /// ones do nothing, and what the operations since the last join() wrote holds nothing meaningful.
 ///
-/// Used by one thread; abort() alone may come from any.
+/// Used by one thread; abort() and is_busy() alone may come from any.
 class Communicator {
  public:
   Communicator() = default;
@@ -90,6 +90,9 @@ class Communicator {
 
   /// The first failure of any operation so far, as far as it is known.
   [[nodiscard]] virtual SyncStatus status() const = 0;
+
+  /// Whether any operation has not ended yet, as far as it is known.
+  [[nodiscard]] virtual bool is_busy() = 0;
 
   /// Returns when all operations so far are over on the host's clock, or why they will not be.
   [[nodiscard]] virtual SyncStatus wait(Deadline deadline) = 0;

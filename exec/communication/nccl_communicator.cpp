@@ -145,7 +145,9 @@ Ticket NcclCommunicator::run(const std::function<ncclResult_t(ncclComm_t)>& call
   check_cuda(cudaEventRecord(compute_.get(), device_.stream()), "cudaEventRecord");
   check_cuda(cudaStreamWaitEvent(stream_.get(), compute_.get()), "cudaStreamWaitEvent");
   start_timing(ticket);
+  is_settling_ = true;
   settle(call, deadline_in(timeout_));
+  is_settling_ = false;
   if (records_times_) {
     check_cuda(cudaEventRecord(timings_.back().end.get(), stream_.get()), "cudaEventRecord");
   }
@@ -268,6 +270,10 @@ void NcclCommunicator::join(Ticket ticket) {
   if (status_ == SyncStatus::done) {
     check_cuda(cudaStreamWaitEvent(device_.stream(), event_of(ticket)), "cudaStreamWaitEvent");
   }
+}
+
+bool NcclCommunicator::is_busy() {
+  return is_settling_ || cudaStreamQuery(stream_.get()) == cudaErrorNotReady;
 }
 
 SyncStatus NcclCommunicator::wait(Deadline deadline, const std::function<bool()>& is_interrupted) {

@@ -52,6 +52,7 @@ class NcclCommunicator : public Communicator {
   void follow(Communicator& other, Ticket ticket) override;
   void join(Ticket ticket) override;
   [[nodiscard]] SyncStatus status() const override { return status_; }
+  [[nodiscard]] bool is_busy() override;
   [[nodiscard]] SyncStatus wait(Deadline deadline) override {
     return wait(deadline, [] { return false; });
   }
@@ -91,6 +92,7 @@ class NcclCommunicator : public Communicator {
   std::vector<CudaEvent> events_;  // of the last operations, by ticket
   Ticket issued_ = 0;
   std::atomic<SyncStatus> status_ = SyncStatus::done;
+  std::atomic<bool> is_settling_ = false;  // a call that peers may have to answer
   Buffer barrier_;
   bool records_times_ = false;
   std::deque<Timing> timings_;

@@ -130,6 +130,11 @@ void QueuedCommunicator::join(Ticket ticket) {
   finish(ticket, deadline_in(spec_.timeout));
 }
 
+bool QueuedCommunicator::is_busy() {
+  const Lock lock(progress_->mutex);
+  return running_ || !queue_.empty();
+}
+
 SyncStatus QueuedCommunicator::wait(Deadline deadline) {
   finish(issued_, deadline);
   return status();

@@ -46,6 +46,7 @@ class QueuedCommunicator : public Communicator {
   void follow(Communicator& other, Ticket ticket) override;
   void join(Ticket ticket) override;
   [[nodiscard]] SyncStatus status() const override { return progress_->status; }
+  [[nodiscard]] bool is_busy() override;
   [[nodiscard]] SyncStatus wait(Deadline deadline) override;
   void abort() override;
   [[nodiscard]] std::unique_ptr<Communicator> shrink(std::span<const std::int64_t> excluded,

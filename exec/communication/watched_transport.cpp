@@ -49,6 +49,7 @@ class WatchedCommunicator : public Communicator {
     tell(closed(ticket));
   }
   [[nodiscard]] SyncStatus status() const override { return inner_->status(); }
+  [[nodiscard]] bool is_busy() override { return inner_->is_busy(); }
   [[nodiscard]] SyncStatus wait(Deadline deadline) override {
     const SyncStatus ended = inner_->wait(deadline);
     tell(closed(std::numeric_limits<Ticket>::max()));

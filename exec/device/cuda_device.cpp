@@ -165,6 +165,10 @@ void CudaDevice::synchronize() {
   check_cuda(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
 }
 
+bool CudaDevice::is_busy() {
+  return cudaStreamQuery(stream()) == cudaErrorNotReady;
+}
+
 Mark CudaDevice::mark() {
   if (marks_.empty()) {
     for (std::size_t i = 0; i < kNumMarks; ++i) {

@@ -78,6 +78,8 @@ class Device {
   /// To host memory; waits for what was queued before.
   virtual void copy_out(void* dst, const void* src, std::int64_t bytes) = 0;
   virtual void synchronize() = 0;
+  /// Whether operations that it was given are under way; from any thread.
+  [[nodiscard]] virtual bool is_busy() = 0;
 
   /// Notes when everything up to here is done.
   [[nodiscard]] virtual Mark mark() = 0;

@@ -17,6 +17,7 @@ class HostDevice : public Device {
   void copy_in(void* dst, const void* src, std::int64_t bytes) override;
   void copy_out(void* dst, const void* src, std::int64_t bytes) override;
   void synchronize() override {}
+  [[nodiscard]] bool is_busy() override { return false; }
   [[nodiscard]] Mark mark() override;
   [[nodiscard]] std::chrono::steady_clock::time_point time_of(Mark mark) override;
 

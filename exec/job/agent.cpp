@@ -3,7 +3,7 @@
 #include "core/document.hpp"
 #include "core/reader.hpp"
 #include "exec/job/exit_status.hpp"
-#include "exec/job/job_worker.hpp"
+#include "exec/job/job_faults.hpp"
 #include "exec/recovery/rendezvous.hpp"
 
 #include <algorithm>
@@ -113,23 +113,35 @@ void Agent::look_after(Worker& worker) {
 }
 
 void Agent::end_what_does_not_go_on(Worker& worker) {
-  if (is_longer_than(
-          worker.stopped_since, worker.child->is_stopped(), config_.recovery.hang_timeout)) {
-    worker.child->send(SIGKILL);
+  const std::chrono::milliseconds patience = config_.recovery.hang_timeout;
+  if (is_longer_than(worker.stopped_since, worker.child->is_stopped(), patience)) {
+    const std::chrono::duration<double> seconds = patience;
+    end(worker, fmt::format("hang: stopped for {:g} s", seconds.count()), patience);
   }
   const bool is_in =
       last_ && last_->has_member({.process = worker.place.process, .life = worker.place.life});
   worker.was_in = worker.was_in || is_in;
   if (is_longer_than(worker.left_out_since, worker.was_in && !is_in, kGrace)) {
-    worker.child->send(SIGKILL);
+    end(worker, "hang: it did not come to meet the others", kGrace);
   }
+}
+
+/// Marks it first: a process that waits for its GPU may not die when it is killed.
+void Agent::end(Worker& worker, const std::string& cause, std::chrono::milliseconds silence) {
+  if (!worker.ended_for.empty()) {
+    return;
+  }
+  worker.ended_for = cause;
+  mark_dead(store_, {worker.place.process, worker.place.life}, cause, silence);
+  worker.child->send(SIGKILL);
 }
 
 void Agent::note_end(Worker& worker) {
   const ChildProcess& child = *worker.child;
   const std::int64_t process = worker.place.process;
   worker.end = AgentEnd{.status = child.status(), .reason = child.reason()};
-  const std::string what = worker.ended_for.empty() ? child.describe() : worker.ended_for;
+  const std::string what =
+      worker.ended_for.empty() ? child.describe() : "was killed: " + worker.ended_for;
   worker.child.reset();
   if (worker.end->status == 0) {
     worker.is_gone = true;
@@ -203,8 +215,7 @@ void Agent::look_at_agents() {
     }
     const Member member{.process = worker.place.process, .life = worker.place.life};
     if (worker.child && is_dead(store_, member)) {
-      worker.ended_for = "was left out: its agent had given no sign";
-      worker.child->send(SIGKILL);
+      end(worker, "its agent had given no sign", {});
     }
   }
 }

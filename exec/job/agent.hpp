@@ -41,8 +41,10 @@ struct AgentEnd {
 /// |----------------------------------------|-----------------------------------------------|
 /// | a worker exits or is killed            | at once; so do fatal CUDA and NCCL errors     |
 /// | a worker is stopped (SIGSTOP)          | hang_timeout, then it is killed               |
-/// | a worker hangs: its peers go on        | distributed_timeout + join_timeout of theirs, |
-/// |                                        | then it is killed                             |
+/// | a worker makes no progress in a step,  | hang_timeout, then it ends itself             |
+/// | and waits for nobody (hang_watch.hpp)  |                                               |
+/// | a worker hangs in another way, as with | distributed_timeout + join_timeout of its     |
+/// | its GPU: its peers go on               | peers, then it is killed                      |
 /// | an agent or its host dies              | lost_host_timeout (leases.hpp): its workers,  |
 /// |                                        | which die with it, are marked dead            |
 ///
@@ -78,6 +80,7 @@ class Agent {
   void plan_restart(Worker& worker);
   void look_at_job();
   void end_what_does_not_go_on(Worker& worker);
+  void end(Worker& worker, const std::string& cause, std::chrono::milliseconds silence);
   void look_at_agents();
   [[nodiscard]] bool has_ended() const;
   [[nodiscard]] bool is_over() const;

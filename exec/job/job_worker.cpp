@@ -8,29 +8,23 @@
 #include "exec/communication/watched_transport.hpp"
 #include "exec/device/make_device.hpp"
 #include "exec/files/new_file.hpp"
+#include "exec/job/job_faults.hpp"
 #include "exec/job/job_log.hpp"
-#include "exec/recovery/fault_injector.hpp"
+#include "exec/recovery/hang_watch.hpp"
+#include "exec/recovery/rendezvous.hpp"
 #include "exec/recovery/worker.hpp"
 #include "exec/training/timeline_gather.hpp"
 #include "exec/training/trainer.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <csignal>
+#include <cstdlib>
 #include <fmt/format.h>
 #include <iostream>
-#include <map>
 #include <span>
-#include <thread>
 
 namespace runflat::exec {
 namespace {
-
-constexpr std::chrono::milliseconds kHangPoll{5};
-
-std::string fault_key(const Fault& fault) {
-  return "struck/" + to_text(fault);
-}
 
 Value header_of(const TrainConfig& config, const TrainOptions& options, const JobStart& start) {
   Value header =
@@ -48,30 +42,6 @@ Value header_of(const TrainConfig& config, const TrainOptions& options, const Jo
   return header;
 }
 
-/// The faults of a process that have not struck yet; the store remembers across its lives.
-std::vector<Fault> faults_to_come(const std::vector<Fault>& all,
-                                  std::int64_t process,
-                                  Store& store) {
-  std::vector<Fault> faults;
-  std::map<std::string, std::int64_t> struck;
-  for (const Fault& fault : all) {
-    if (fault.rank != process) {
-      continue;
-    }
-    const std::string key = fault_key(fault);
-    const auto known = struck.find(key);
-    std::int64_t& left = known != struck.end()
-                             ? known->second
-                             : struck[key] = std::stoll(store.get(key).value_or("0"));
-    if (left > 0) {
-      --left;
-    } else {
-      faults.push_back(fault);
-    }
-  }
-  return faults;
-}
-
 class JobWorker {
  public:
   JobWorker(const TrainConfig& config,
@@ -84,14 +54,17 @@ class JobWorker {
         input_(input),
         backend_(backend),
         place_(place),
-        injector_(faults_to_come(options.faults, place.compute.process(), place.store),
-                  {.kill = [] { static_cast<void>(std::raise(SIGKILL)); },
-                   .hang = [this](double seconds) { hang(seconds); },
-                   .on_fault = [this](const Fault& fault) { note(fault); }}),
-        watched_(place.compute, injector_.operation_watcher()),
+        faults_(
+            options.faults, {.process = place.compute.process(), .life = place.life}, place.store),
+        watched_(place.compute, faults_.injector().operation_watcher()),
         worker_(*backend.device, watched_, place.store, *input.train, worker_config(), hooks()),
         host_(place.host, worker_.alarm()),
-        flag_(backend.device->allocate(sizeof(double))) {}
+        flag_(backend.device->allocate(sizeof(double))) {
+    if (place.ends_on_hang) {
+      hangs_.emplace(config.recovery.hang_timeout,
+                     [this](const std::string& cause) { end_for(cause); });
+    }
+  }
 
   void run() {
     const WorkerEnd end = worker_.run();
@@ -141,13 +114,14 @@ class JobWorker {
                        Trainer& trainer,
                        const StepResult& result) { saving([&] { after_step(trainer, result); }); },
         .on_end = [this](Trainer& trainer) { saving([&] { finish(trainer); }); },
+        .before_meeting = [this] { rest(); },
         .at =
             [this](RecoveryMoment moment) {
               if (moment == RecoveryMoment::agreed && saver_) {
                 saver_->abort();
                 saver_.reset();
               }
-              injector_.at(moment);
+              faults_.injector().at(moment);
             }};
   }
 
@@ -190,9 +164,10 @@ class JobWorker {
 
   void begin(Trainer& trainer, const RecoveryRecord& record) {
     trainer.watch([this, &trainer](StepMoment moment, std::int64_t index) {
-      injector_.at_step(trainer, moment, index);
+      note_progress(trainer, moment, index);
+      faults_.injector().at_step(trainer, moment, index);
     });
-    steps_ = trainer.progress().steps;
+    set_steps(trainer.progress().steps);
     step_time_ = {};
     if (record.rung == Rung::checkpoint) {
       check_same_start(trainer);
@@ -242,7 +217,7 @@ class JobWorker {
   void after_step(Trainer& trainer, const StepResult& result) {
     step_began_ = result.begin;
     step_time_ = step_time_ > Seconds() ? std::min(step_time_, result.time) : result.time;
-    steps_ = trainer.progress().steps;
+    set_steps(trainer.progress().steps);
     if (log_) {
       if (recovery_) {
         log_->add_recovery(*recovery_, trainer.plan(), result.time);
@@ -262,9 +237,40 @@ class JobWorker {
     if (saver_) {
       saver_->after_step(*backend_.device, trainer);
     }
+    if (hangs_) {  // not in the first step, in which much is prepared
+      hangs_->work([&trainer] { return trainer.is_busy(); });
+      hangs_->note(steps_ + 1, "data", 0);
+    }
+  }
+
+  void note_progress(const Trainer& trainer, StepMoment moment, std::int64_t index) {
+    if (moment == StepMoment::end) {
+      rest();
+    } else if (hangs_) {
+      hangs_->note(steps_ + 1, trainer.name_of(moment, index), index);
+    }
+  }
+
+  void rest() {
+    if (hangs_) {
+      hangs_->rest();
+    }
+  }
+
+  /// From another thread than the one that hangs: nothing is left to be torn down.
+  [[noreturn]] void end_for(const std::string& cause) {
+    mark_dead(place_.store, worker_.self(), cause, config_.recovery.hang_timeout);
+    std::cerr << fmt::format("runflat: {}\n", cause) << std::flush;
+    std::_Exit(EXIT_FAILURE);
+  }
+
+  void set_steps(std::int64_t steps) {
+    steps_ = steps;
+    faults_.set_steps(steps);
   }
 
   void finish(Trainer& trainer) {
+    rest();
     if (log_ && recovery_) {
       log_->add_recovery(*recovery_, trainer.plan(), std::nullopt);
       recovery_.reset();
@@ -369,37 +375,13 @@ class JobWorker {
     }
   }
 
-  void note(const Fault& fault) {
-    place_.store.add(fault_key(fault), 1);
-    const bool ends_it = fault.kind == FaultKind::kill || fault.kind == FaultKind::stop ||
-                         fault.kind == FaultKind::hang;
-    if (ends_it) {
-      place_.store.set(
-          repair_key(fault.rank),
-          fault.repair_steps > 0 ? std::to_string(steps_ + fault.repair_steps) : "never");
-    }
-  }
-
-  /// 0: until the others have gone on.
-  void hang(double seconds) {
-    const Clock::time_point begin = Clock::now();
-    const auto has_been_left_out = [this] {
-      const std::optional<Agreement> last = last_agreement(place_.store);
-      return last && !last->has_member(worker_.self());
-    };
-    while (seconds > 0.0 ? Clock::now() - begin < std::chrono::duration<double>(seconds)
-                         : !has_been_left_out()) {
-      std::this_thread::sleep_for(kHangPoll);
-    }
-  }
-
   const TrainConfig& config_;
   const TrainOptions& options_;
   const TrainInput& input_;
   Backend& backend_;
   const JobPlace& place_;
   std::int64_t steps_ = 0;
-  FaultInjector injector_;
+  JobFaults faults_;
   WatchedTransport watched_;
   std::optional<JobLog> log_;
   std::optional<JobSaver> saver_;
@@ -412,13 +394,10 @@ class JobWorker {
   Clock::time_point step_began_;  // the last
   Seconds step_time_{};           // the shortest under this plan
   Timeline last_step_;
+  std::optional<HangWatch> hangs_;
 };
 
 }  // namespace
-
-std::string repair_key(std::int64_t process) {
-  return fmt::format("repair/{}", process);
-}
 
 TrainInput make_train_input(const TrainConfig& config) {
   const std::int64_t batch = config.plan.global_batch_size();

@@ -43,6 +43,7 @@ struct JobPlace {
   Transport& host;     ///< between host memories; may be the same
   Store& store;
   std::int64_t life = 0;                ///< of this process, as WorkerConfig
+  bool ends_on_hang = false;            ///< the process, after hang_timeout without progress
   std::function<bool()> should_stop{};  ///< whether this worker was asked to end the job
 };
 
@@ -58,11 +59,6 @@ void run_job_worker(const TrainConfig& config,
                     const TrainInput& input,
                     Backend& backend,
                     const JobPlace& place);
-
-/// Keys of the Store by which whoever starts workers knows when one whose fault was on demand comes
-/// back: at that step, or `never`; and the steps that a job with such faults has taken.
-[[nodiscard]] std::string repair_key(std::int64_t process);
-inline constexpr const char* kStepsKey = "steps";
 
 /// The others have gone on without this worker.
 class Fenced : public std::runtime_error {

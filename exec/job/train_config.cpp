@@ -193,7 +193,8 @@ RecoveryConfig read_recovery(const Reader& in) {
   recovery.join_timeout = read_or(members, "join_timeout_s", recovery.join_timeout, seconds);
   recovery.in_place_timeout =
       read_or(members, "in_place_timeout_s", recovery.in_place_timeout, seconds);
-  recovery.hang_timeout = read_or(members, "hang_timeout_s", recovery.hang_timeout, seconds);
+  recovery.hang_timeout =
+      read_or(members, "hang_timeout_s", recovery.hang_timeout, positive_seconds);
   recovery.lost_host_timeout =
       read_or(members, "lost_host_timeout_s", recovery.lost_host_timeout, positive_seconds);
   const std::size_t rule = read_or(

@@ -181,6 +181,9 @@ Standing Worker::standing() const {
 }
 
 Agreement Worker::meet() {
+  if (hooks_.before_meeting) {
+    hooks_.before_meeting();
+  }
   const std::int64_t generation = next_meeting_;
   Agreement agreement = rendezvous_.meet(
       generation, expected_, standing(), is_newcomer_, [&](const std::vector<Standing>& standings) {

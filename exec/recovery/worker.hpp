@@ -63,6 +63,8 @@ struct WorkerHooks {
   std::function<void(Trainer& trainer, const StepResult& result)> on_step;
   /// All steps are taken, or some worker was asked to end the job.
   std::function<void(Trainer& trainer)> on_end;
+  /// It is about to meet the others; its trainer lives on.
+  std::function<void()> before_meeting;
   std::function<void(RecoveryMoment moment)> at;
 };
 

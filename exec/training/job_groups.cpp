@@ -49,6 +49,15 @@ std::optional<JobGroup> JobGroups::lost() const {
                              : std::nullopt;
 }
 
+bool JobGroups::is_busy() const {
+  for (const auto* group : {&world, &tp, &dp, &mp}) {
+    if (*group != nullptr && (*group)->is_busy()) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /// All at once: freeing one on a device waits for whatever runs there, also for operations of
 /// another that only its own abort ends.
 void JobGroups::abort() {

@@ -30,6 +30,8 @@ struct JobGroups {
   /// Which of them has failed, the innermost first.
   [[nodiscard]] std::optional<JobGroup> lost() const;
   void abort();
+  /// Whether operations of any of them are under way; from any thread.
+  [[nodiscard]] bool is_busy() const;
 };
 
 /// Makes the groups of a rank, in one order for all ranks. `generation` tells the plans of a job

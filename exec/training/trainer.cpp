@@ -153,11 +153,15 @@ void Trainer::finish_gradients() {
   }
 }
 
+const char* Trainer::name_of(StepMoment moment, std::int64_t index) const {
+  return name_at(moment, schedule_.ops(me_.pp), index);
+}
+
 void Trainer::at(StepMoment moment, std::int64_t index) {
   if (moment == StepMoment::end) {
     ranges_.end();
   } else {
-    ranges_.next(name_at(moment, schedule_.ops(me_.pp), index));
+    ranges_.next(name_of(moment, index));
   }
   if (watcher_) {
     watcher_(moment, index);

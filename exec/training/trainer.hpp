@@ -80,6 +80,12 @@ class Trainer {
   /// progress.
   [[nodiscard]] StepResult evaluate(const SampleSource& data, std::int64_t first_sample);
 
+  /// Whether it has given operations to its device or its peers that are under way. From any
+  /// thread, while it takes steps.
+  [[nodiscard]] bool is_busy() const { return device_.is_busy() || groups_.is_busy(); }
+  /// What begins at a moment of its steps: a literal.
+  [[nodiscard]] const char* name_of(StepMoment moment, std::int64_t index) const;
+
   /// How far this rank came in its last step, and the last decision that it has.
   [[nodiscard]] StepPhase phase() const { return phase_; }
   [[nodiscard]] const StepDecision& decision() const { return decision_; }

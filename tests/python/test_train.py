@@ -187,6 +187,26 @@ def test_a_rank_that_hangs_is_left_out_and_comes_back(tmp_path: Path) -> None:
     assert joined["reason"] == "joined by 1"
 
 
+def test_a_rank_that_makes_no_progress_ends_itself(tmp_path: Path) -> None:
+    """While the others wait for it, with time-outs of minutes."""
+    fault = "--inject=stop rank=1 step=3 at=reduction repair_steps=1"
+    settings = (*DATA_PARALLEL, "--set=recovery.hang_timeout_s=2")
+    with started(tmp_path, "--transport", "gloo", *settings, fault) as process:
+        recoveries = 0
+        while recoveries < 2:
+            recoveries += "recovered" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    hang = "hang: no progress for 2 s at step 3, reduction 0"
+    notice = f"process 1 ended with status 1: {hang}; it is started again"
+    assert err == f"runflat-agent: {notice}\n"
+    lost, joined = recoveries_of(tmp_path / "run.jsonl")
+    assert (lost["reason"], lost["cause"], lost["detail"]) == ("lost 1", "hang", hang)
+    assert 1900 < lost["spans_ms"]["detect"] < 10_000
+    assert joined["reason"] == "joined by 1"
+
+
 def test_state_that_nobody_holds_ends_the_job(tmp_path: Path) -> None:
     with started(tmp_path, "--transport", "gloo") as process:
         ranks = children(process.pid)

@@ -211,6 +211,7 @@ TEST_CASE("a wrong value is named with its path", "[exec][train]") {
       {"checkpoint={save = \"ck\", save_interval = 0}", "save_interval", "an integer from 1"},
       {"checkpoint={save = \"ck\", keep = -1}", "checkpoint.keep", "an integer from 0"},
       {"checkpoint.save_interval=5", "checkpoint", "go with save"},
+      {"recovery.hang_timeout_s=0", "recovery.hang_timeout_s", "above 0"},
       {"recovery.lost_host_timeout_s=0", "recovery.lost_host_timeout_s", "above 0"},
       {"store=1", "store", "text"},
       {"plan=1", "plan", "text"},
