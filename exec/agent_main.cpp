@@ -3,6 +3,7 @@
 // exit status as there.
 
 #include "core/error.hpp"
+#include "exec/device/xid_watch.hpp"
 #include "exec/job/agent.hpp"
 #include "exec/job/exit_status.hpp"
 #include "exec/job/train_arguments.hpp"
@@ -60,6 +61,15 @@ void run(std::span<char*> words) {
   }
   for (std::int64_t rank = 0; rank < config.plan.layout.num_ranks(); ++rank) {
     agent.all_processes.push_back(config.plan.layout.gpu_of(Rank(rank)).value());
+  }
+  if (arguments.options.backend == "cuda") {
+    std::vector<std::int64_t> gpus;
+    for (const WorkerProcess& worker : agent.workers) {
+      gpus.push_back(worker.local_rank);
+    }
+    agent.take_xids = [watch = std::make_shared<XidWatch>(std::move(gpus))] {
+      return watch->take();
+    };
   }
   AgentEnd end;
   {

@@ -1,6 +1,7 @@
 #include "exec/device/gpu_sampler.hpp"
 #include "exec/device/make_device.hpp"
 #include "exec/device/profiler_ranges.hpp"
+#include "exec/device/xid_watch.hpp"
 
 namespace runflat::exec {
 namespace {
@@ -29,6 +30,16 @@ GpuSampler::GpuSampler(std::int64_t /*num_gpus*/, std::chrono::milliseconds /*in
 GpuSampler::~GpuSampler() = default;
 
 std::vector<GpuSample> GpuSampler::stop() {
+  return {};
+}
+
+class XidWatch::Listener {};
+
+XidWatch::XidWatch(std::vector<std::int64_t> /*gpus*/) {}
+
+XidWatch::~XidWatch() = default;
+
+std::vector<XidEvent> XidWatch::take() {
   return {};
 }
 

@@ -17,7 +17,8 @@ namespace runflat::exec {
 namespace {
 
 constexpr long kPollNanoseconds = 20'000'000;
-constexpr std::chrono::seconds kGrace{5};  // for a worker that was left out to find that
+constexpr std::chrono::seconds kGrace{5};        // for a worker that was left out to find that
+constexpr std::chrono::seconds kErrorMemory{1};  // in which an error explains an end
 constexpr const char* kFailedKey = "failed";
 
 sigset_t watched_signals() {
@@ -74,6 +75,7 @@ AgentEnd Agent::run() {
       }
     }
     is_interrupted_ = signal == SIGINT;
+    look_at_gpus();
     for (Worker& worker : workers_) {
       look_after(worker);
     }
@@ -140,8 +142,11 @@ void Agent::note_end(Worker& worker) {
   const ChildProcess& child = *worker.child;
   const std::int64_t process = worker.place.process;
   worker.end = AgentEnd{.status = child.status(), .reason = child.reason()};
-  const std::string what =
+  std::string what =
       worker.ended_for.empty() ? child.describe() : "was killed: " + worker.ended_for;
+  if (worker.ended_for.empty() && Clock::now() - worker.error_at < kErrorMemory) {
+    what += "; " + worker.error;
+  }
   worker.child.reset();
   if (worker.end->status == 0) {
     worker.is_gone = true;
@@ -175,14 +180,48 @@ void Agent::note_end(Worker& worker) {
 void Agent::plan_restart(Worker& worker) {
   const std::string key = repair_key(worker.place.process);
   const std::optional<std::string> repair = store_.get(key);
-  worker.is_gone = worker.num_starts > config_.recovery.max_restarts || repair == "never";
+  const bool stays_away =
+      worker.num_starts > config_.recovery.max_restarts || worker.needs_reset || repair == "never";
   worker.may_start = Clock::now() + config_.recovery.restart_delay;
-  if (repair && !worker.is_gone) {
+  if (repair && !stays_away) {
     worker.starts_at_step = std::stoll(*repair);
   }
   store_.remove(key);
-  if (worker.is_gone) {
-    set_gone(store_, worker.place.process, true);
+  if (stays_away) {
+    set_gone_for_ever(worker);
+  }
+}
+
+void Agent::set_gone_for_ever(Worker& worker) {
+  worker.is_gone = true;
+  set_gone(store_, worker.place.process, true);
+}
+
+void Agent::look_at_gpus() {
+  if (!config_.take_xids) {
+    return;
+  }
+  for (const XidEvent& event : config_.take_xids()) {
+    for (Worker& worker : workers_) {
+      if (worker.place.local_rank == event.gpu) {
+        note_error(worker, event.xid);
+      }
+    }
+  }
+}
+
+void Agent::note_error(Worker& worker, std::int64_t xid) {
+  const XidRemedy remedy = remedy_of(xid);
+  const Clock::time_point now = Clock::now();
+  if (remedy != XidRemedy::none || now - worker.error_at >= kErrorMemory) {  // others follow it
+    worker.error = describe_xid(xid);
+    worker.error_at = now;
+  }
+  worker.needs_reset = worker.needs_reset || remedy == XidRemedy::reset;
+  if (worker.child && remedy != XidRemedy::none) {
+    end(worker, worker.error, {});
+  } else if (worker.needs_reset && !worker.child && !worker.is_gone) {
+    set_gone_for_ever(worker);
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "exec/device/xid.hpp"
 #include "exec/job/child_process.hpp"
 #include "exec/job/leases.hpp"
 #include "exec/job/train_config.hpp"
@@ -10,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +28,8 @@ struct AgentConfig {
   RecoveryConfig recovery;
   std::int64_t place = 0;  ///< of this agent among those of the job
   std::int64_t num_places = 1;
+  /// Errors of its GPUs since the last call; nullptr: it has none.
+  std::function<std::vector<XidEvent>()> take_xids{};
 };
 
 /// How a job ended, as an exit status (exit_status.hpp), and why if not well.
@@ -40,6 +44,8 @@ struct AgentEnd {
 /// | what                                   | known after                                   |
 /// |----------------------------------------|-----------------------------------------------|
 /// | a worker exits or is killed            | at once; so do fatal CUDA and NCCL errors     |
+/// | the driver reports that a worker's GPU | at once, then it is killed; where the GPU has |
+/// | or its memory has failed (xid.hpp)     | to be reset, it stays away                    |
 /// | a worker is stopped (SIGSTOP)          | hang_timeout, then it is killed               |
 /// | a worker makes no progress in a step,  | hang_timeout, then it ends itself             |
 /// | and waits for nobody (hang_watch.hpp)  |                                               |
@@ -70,7 +76,10 @@ class Agent {
     std::optional<Clock::time_point> stopped_since{};
     bool was_in = false;  // one of the agreements, in this life
     std::optional<Clock::time_point> left_out_since{};
-    std::string ended_for{};        // why this agent ended this life
+    std::string ended_for{};  // why this agent ended this life
+    std::string error{};      // of its GPU
+    Clock::time_point error_at{};
+    bool needs_reset = false;       // its GPU does
     std::optional<AgentEnd> end{};  // of its last life
   };
 
@@ -81,7 +90,10 @@ class Agent {
   void look_at_job();
   void end_what_does_not_go_on(Worker& worker);
   void end(Worker& worker, const std::string& cause, std::chrono::milliseconds silence);
+  void look_at_gpus();
+  void note_error(Worker& worker, std::int64_t xid);
   void look_at_agents();
+  void set_gone_for_ever(Worker& worker);
   [[nodiscard]] bool has_ended() const;
   [[nodiscard]] bool is_over() const;
   [[nodiscard]] AgentEnd how_it_ended() const;

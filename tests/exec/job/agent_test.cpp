@@ -9,6 +9,7 @@
 #include <csignal>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace runflat;
@@ -86,6 +87,51 @@ TEST_CASE("a stopped worker is killed after hang_timeout", "[exec][agent]") {
   REQUIRE(death.has_value());
   CHECK(death->cause == "hang: stopped for 0.1 s");
   CHECK(death->was_silent);
+}
+
+TEST_CASE("a worker whose GPU has failed is killed at once", "[exec][agent]") {
+  struct Case {
+    std::int64_t xid;
+    std::string cause;
+    std::int64_t num_lives;  // with two restarts allowed
+  };
+  const Case it = GENERATE(Case{79, "Xid 79: GPU has fallen off the bus", 1},
+                           Case{94, "Xid 94: contained memory error", 3});
+  MemoryStore store;
+  begin_job(store);
+  AgentConfig config = shell("exec sleep 60");
+  config.workers[1].local_rank = 1;
+  bool tells = true;
+  config.take_xids = [&]() -> std::vector<XidEvent> {
+    // Of GPU 0 first; of GPU 1, whose worker has to end as well, for ever.
+    return std::exchange(tells, !tells) ? std::vector<XidEvent>{{.gpu = 0, .xid = it.xid}}
+                                        : std::vector<XidEvent>{{.gpu = 1, .xid = 48}};
+  };
+  const AgentEnd end = Agent(std::move(config), store).run();
+  CHECK(end.status == kPeerLost);
+  for (std::int64_t life = 1; life <= it.num_lives; ++life) {
+    const auto death = find_death(store, {.process = 0, .life = life});
+    REQUIRE(death.has_value());
+    CHECK(death->cause == it.cause);
+  }
+  CHECK(last_life(store, 0) == it.num_lives);
+  CHECK(last_life(store, 1) == 1);
+}
+
+TEST_CASE("an error that only explains an end is told with it", "[exec][agent]") {
+  MemoryStore store;
+  begin_job(store);
+  AgentConfig config = shell("sleep 0.2; exit 1");
+  config.workers.pop_back();
+  config.all_processes = {0};
+  config.recovery.max_restarts = 0;
+  std::vector<XidEvent> events = {
+      {.gpu = 0, .xid = 31}, {.gpu = 0, .xid = 45}, {.gpu = 1, .xid = 79}};
+  config.take_xids = [&] { return std::exchange(events, {}); };
+  CHECK(Agent(std::move(config), store).run().status == kPeerLost);
+  const auto death = find_death(store, {.process = 0, .life = 1});
+  REQUIRE(death.has_value());
+  CHECK(death->cause == "ended with status 1; Xid 31: GPU memory page fault");
 }
 
 TEST_CASE("an agent marks the workers of one that gives no sign", "[exec][agent]") {
