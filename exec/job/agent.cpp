@@ -87,6 +87,9 @@ AgentEnd Agent::run() {
 
 void Agent::start(Worker& worker) {
   worker.place.life = begin_life(store_, worker.place.process);
+  if (worker.num_starts == 0 && worker.place.life > 1) {  // of an agent that this one replaces
+    mark_dead(store_, {worker.place.process, worker.place.life - 1}, "its agent ended");
+  }
   worker.child = std::make_unique<ChildProcess>(
       config_.program, config_.arguments, to_environment(worker.place));
   ++worker.num_starts;

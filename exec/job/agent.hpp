@@ -39,7 +39,8 @@ struct AgentEnd {
 };
 
 /// Starts the workers of its place in a job, and outlives them: tells the others, through the
-/// Store, when one has ended, and starts it again. It finds, each in its own way:
+/// Store, when one has ended, and starts it again. It finds, each in its own way, with the times of
+/// `[recovery]` and the distributed_timeout_minutes of `[training]`:
 ///
 /// | what                                   | known after                                   |
 /// |----------------------------------------|-----------------------------------------------|
@@ -57,7 +58,8 @@ struct AgentEnd {
 /// A worker that cannot start (bad input, no such GPU) ends the job, unless it comes back to one
 /// that has begun: then it counts as dead. One that has ended `max_restarts` times stays away. An
 /// agent that others counted as lost, and that was only slow, ends the workers that they have
-/// marked and starts them again.
+/// marked and starts them again. One that is started in the place of an agent that has ended goes
+/// on with new lives.
 class Agent {
  public:
   Agent(AgentConfig config, Store& store);

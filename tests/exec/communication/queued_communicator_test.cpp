@@ -38,6 +38,26 @@ TwoGroups two_groups(TestRank& self) {
 
 }  // namespace
 
+TEST_CASE("a communicator is busy until its operations have ended", "[exec][queue]") {
+  const World world = GENERATE(kThreads, kProcesses);
+  const auto run = [](TestRank& self) -> std::string {
+    const TwoGroups groups = two_groups(self);
+    bool was_busy = true;
+    if (self.world.rank() == 0) {
+      groups.first->barrier();  // which the others enter once all are in the second
+      was_busy = groups.first->is_busy();
+      groups.second->barrier();
+    } else {
+      groups.second->barrier();
+      (void)groups.second->wait(deadline_in(20s));
+      groups.first->barrier();
+    }
+    (void)groups.first->wait(deadline_in(20s));
+    return !was_busy ? "not busy" : groups.first->is_busy() ? "still busy" : "";
+  };
+  CHECK(world.run(3, run) == Results(3));
+}
+
 TEST_CASE("operations are numbered from 1 and noted in their order", "[exec][queue]") {
   const World world = GENERATE(kThreads, kProcesses);
   const auto run = [](TestRank& self) -> std::string {

@@ -152,6 +152,20 @@ TEST_CASE("an agent marks the workers of one that gives no sign", "[exec][agent]
   CHECK(death->cause == "host lost: no sign of its agent for 0.1 s");
 }
 
+TEST_CASE("an agent knows that the workers of the one before it are dead", "[exec][agent]") {
+  MemoryStore store;
+  begin_job(store);
+  static_cast<void>(begin_life(store, 0));
+  AgentConfig config = shell("kill -9 $$");
+  config.recovery.max_restarts = 0;
+  CHECK(Agent(std::move(config), store).run().status == kPeerLost);
+  const auto death = find_death(store, {.process = 0, .life = 1});
+  REQUIRE(death.has_value());
+  CHECK(death->cause == "its agent ended");
+  CHECK(is_dead(store, {.process = 0, .life = 2}));
+  CHECK_FALSE(is_dead(store, {.process = 1, .life = 0}));
+}
+
 TEST_CASE("an agent that was only slow ends the workers that others have marked", "[exec][agent]") {
   MemoryStore store;
   begin_job(store);
