@@ -98,6 +98,7 @@ void Agent::start(Worker& worker) {
   worker.was_in = false;
   worker.left_out_since.reset();
   worker.ended_for.clear();
+  worker.error_at = {};
 }
 
 void Agent::look_after(Worker& worker) {
@@ -131,14 +132,14 @@ void Agent::end_what_does_not_go_on(Worker& worker) {
   }
 }
 
-/// Marks it first: a process that waits for its GPU may not die when it is killed.
+/// Marks it as dead without waiting for its end: a process that waits for its GPU may not die.
 void Agent::end(Worker& worker, const std::string& cause, std::chrono::milliseconds silence) {
   if (!worker.ended_for.empty()) {
     return;
   }
   worker.ended_for = cause;
+  worker.child->send(SIGKILL);  // first: a stopped one may hold the lock of the Store
   mark_dead(store_, {worker.place.process, worker.place.life}, cause, silence);
-  worker.child->send(SIGKILL);
 }
 
 void Agent::note_end(Worker& worker) {

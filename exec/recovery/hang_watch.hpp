@@ -36,7 +36,7 @@ class HangWatch {
   void work(std::function<bool()> is_busy);
   void rest();
 
-  /// It makes progress: `what` (a literal) begins. Costs two nanoseconds.
+  /// It makes progress: `what` (a literal) begins. Costs a few nanoseconds.
   void note(std::int64_t step, const char* what, std::int64_t index) {
     step_.store(step, std::memory_order_relaxed);
     what_.store(what, std::memory_order_relaxed);
