@@ -68,7 +68,8 @@ class JobWorker {
 
   void run() {
     const WorkerEnd end = worker_.run();
-    if (log_ && steps_ < config_.train_iters && end == WorkerEnd::finished) {
+    const bool was_training = worker_.trainer() != nullptr;  // and did not stand by
+    if (log_ && was_training && steps_ < config_.train_iters && end == WorkerEnd::finished) {
       log_->add_stop(steps_);
     }
     if (end == WorkerEnd::fenced) {
