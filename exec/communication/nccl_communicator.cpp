@@ -86,10 +86,9 @@ NcclCommunicator::NcclCommunicator(CudaDevice& device,
 }
 
 NcclCommunicator::~NcclCommunicator() {
-  // Finalising waits for peers, who may be gone: aborting frees as well and waits for nobody.
   if (comm_ != nullptr) {
     static_cast<void>(cudaStreamSynchronize(stream_.get()));
-    static_cast<void>(ncclCommAbort(comm_));
+    free_aside(comm_);
   }
 }
 
@@ -288,6 +287,12 @@ SyncStatus NcclCommunicator::wait(Deadline deadline, const std::function<bool()>
   return status_;
 }
 
+/// Its operations end at once; freeing it takes half a second, which nobody has to wait for.
+/// Finalising would wait for peers, who may be gone: aborting frees as well.
+void NcclCommunicator::free_aside(ncclComm_t comm) {
+  device_.run_aside([comm] { static_cast<void>(ncclCommAbort(comm)); });
+}
+
 void NcclCommunicator::abort() {
   fail(SyncStatus::peer_lost);
   ncclComm_t comm = nullptr;
@@ -298,8 +303,8 @@ void NcclCommunicator::abort() {
   if (comm == nullptr) {
     return;
   }
-  // Its operations end at once; freeing it takes half a second, which nobody has to wait for.
-  device_.run_aside([comm] { static_cast<void>(ncclCommAbort(comm)); });
+  device_.bind_thread();
+  free_aside(comm);
   const Deadline deadline = deadline_in(timeout_);
   while (cudaStreamQuery(stream_.get()) == cudaErrorNotReady && Clock::now() < deadline) {
     std::this_thread::sleep_for(kPollPause);

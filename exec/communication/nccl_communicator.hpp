@@ -71,6 +71,7 @@ class NcclCommunicator : public Communicator {
     CudaEvent end;
   };
 
+  void free_aside(ncclComm_t comm);
   Ticket run(const std::function<ncclResult_t(ncclComm_t)>& call);
   void start_timing(Ticket ticket);
   /// Calls and waits on the host until the communicator has taken it.
