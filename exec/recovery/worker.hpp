@@ -63,6 +63,8 @@ struct WorkerHooks {
   std::function<void(Trainer& trainer, const StepResult& result)> on_step;
   /// All steps are taken, or some worker was asked to end the job.
   std::function<void(Trainer& trainer)> on_end;
+  /// All agree that the job has come to its end; its last step may have been completed only now.
+  std::function<void(const Agreement& agreement)> on_finish;
   std::function<void(RecoveryMoment moment)> at;
 };
 
@@ -140,7 +142,7 @@ class Worker {
   Rendezvous rendezvous_;
   std::int64_t next_meeting_ = 0;
   std::vector<Member> expected_;  // at the next meeting
-  bool is_newcomer_ = false;
+  Arrival arrival_ = Arrival::due;
   bool has_ended_ = false;  // the job, before this worker came
   Tenure current_;
   Tenure pending_;  // carried out, but maybe not by all
