@@ -62,7 +62,8 @@ void run(std::span<char*> words) {
   for (std::int64_t rank = 0; rank < config.plan.layout.num_ranks(); ++rank) {
     agent.all_processes.push_back(config.plan.layout.gpu_of(Rank(rank)).value());
   }
-  if (arguments.options.backend == "cuda") {
+  const TrainOptions& options = arguments.options;
+  if (options.backend == "cuda" && options.ranks_per_gpu == 1) {
     std::vector<std::int64_t> gpus;
     for (const WorkerProcess& worker : agent.workers) {
       gpus.push_back(worker.local_rank);

@@ -13,6 +13,7 @@ namespace {
 using kernels::check_cuda;
 
 constexpr std::size_t kNumEvents = 256;
+constexpr std::int64_t kBarrierBytes = kernels::size_of(DataType::int32);
 constexpr auto kPollPause = std::chrono::microseconds(50);
 
 ncclDataType_t nccl_type(DataType type) {
@@ -73,24 +74,30 @@ NcclCommunicator::NcclCommunicator(CudaDevice& device,
       comm_(comm),
       timeout_(timeout),
       stream_(make_stream(-5)),
-      compute_(make_event(false)),
-      barrier_(device.allocate(kernels::size_of(DataType::int32))) {
+      compute_(make_event(false)) {
   int number = 0;
   settle([&](ncclComm_t it) { return ncclCommUserRank(it, &number); }, deadline_in(timeout));
   rank_ = number;
   settle([&](ncclComm_t it) { return ncclCommCount(it, &number); }, deadline_in(timeout));
   size_ = number;
+  barrier_ = device.allocate(kBarrierBytes + 2 * size_);
   for (std::size_t i = 0; i < kNumEvents; ++i) {
     events_.push_back(make_event(false));
   }
 }
 
 NcclCommunicator::~NcclCommunicator() {
-  // Finalising waits for peers, who may be gone: aborting frees as well and waits for nobody.
   if (comm_ != nullptr) {
     static_cast<void>(cudaStreamSynchronize(stream_.get()));
-    static_cast<void>(ncclCommAbort(comm_));
+    free_aside();
   }
+}
+
+/// Takes half a second, which nobody has to wait for. Finalising would wait for peers, who may be
+/// gone: aborting frees as well.
+void NcclCommunicator::free_aside() {
+  device_.run_aside(
+      [comm = std::exchange(comm_, nullptr)] { static_cast<void>(ncclCommAbort(comm)); });
 }
 
 void NcclCommunicator::fail(SyncStatus status) {
@@ -101,7 +108,7 @@ void NcclCommunicator::fail(SyncStatus status) {
 ncclResult_t NcclCommunicator::state() {
   const std::lock_guard lock(mutex_);
   ncclResult_t result = ncclSuccess;
-  const bool is_known = comm_ != nullptr && ncclCommGetAsyncError(comm_, &result) == ncclSuccess;
+  const bool is_known = is_usable() && ncclCommGetAsyncError(comm_, &result) == ncclSuccess;
   return is_known ? result : ncclRemoteError;
 }
 
@@ -110,7 +117,7 @@ void NcclCommunicator::settle(const std::function<ncclResult_t(ncclComm_t)>& cal
   ncclResult_t result = ncclRemoteError;
   {
     const std::lock_guard lock(mutex_);
-    if (comm_ != nullptr) {
+    if (is_usable()) {
       result = call(comm_);
     }
   }
@@ -253,6 +260,42 @@ Ticket NcclCommunicator::exchange(std::span<const Send> sends, std::span<const R
   });
 }
 
+void NcclCommunicator::connect(std::span<const std::unique_ptr<NcclCommunicator>> groups) {
+  ncclResult_t result = ncclGroupStart();
+  for (const auto& group : groups) {
+    if (group != nullptr && result == ncclSuccess) {
+      result = group->post_connections();
+    }
+  }
+  const ncclResult_t end = ncclGroupEnd();
+  const bool is_posted = result == ncclSuccess && (end == ncclSuccess || end == ncclInProgress);
+  for (const auto& group : groups) {
+    if (group != nullptr && !is_posted) {
+      group->fail(SyncStatus::peer_lost);
+    }
+  }
+}
+
+/// A byte to and from every peer, and a barrier, within a group of NCCL.
+ncclResult_t NcclCommunicator::post_connections() {
+  ncclResult_t result = ncclSuccess;
+  for (int peer = 0; peer < size_ && result == ncclSuccess; ++peer) {
+    if (peer != rank_) {
+      result =
+          ncclSend(barrier_.at(kBarrierBytes + peer), 1, ncclUint8, peer, comm_, stream_.get());
+    }
+    if (peer != rank_ && result == ncclSuccess) {
+      result = ncclRecv(
+          barrier_.at(kBarrierBytes + size_ + peer), 1, ncclUint8, peer, comm_, stream_.get());
+    }
+  }
+  if (result == ncclSuccess) {
+    result = ncclAllReduce(
+        barrier_.data(), barrier_.data(), 1, ncclInt32, ncclSum, comm_, stream_.get());
+  }
+  return result;
+}
+
 Ticket NcclCommunicator::barrier() {
   return all_reduce(barrier_.data(), 1, DataType::int32, ReduceOp::sum);
 }
@@ -278,12 +321,13 @@ bool NcclCommunicator::is_busy() {
 
 SyncStatus NcclCommunicator::wait(Deadline deadline, const std::function<bool()>& is_interrupted) {
   while (status_ == SyncStatus::done) {
+    const ncclResult_t result = state();
     const cudaError_t done = cudaStreamQuery(stream_.get());
-    if (done == cudaSuccess) {
+    if (done == cudaSuccess && result != ncclInProgress) {  // nothing is still to be posted
       break;
     }
-    const ncclResult_t result = state();
-    if (done != cudaErrorNotReady || (result != ncclSuccess && result != ncclInProgress)) {
+    if ((done != cudaSuccess && done != cudaErrorNotReady) ||
+        (result != ncclSuccess && result != ncclInProgress)) {
       fail(SyncStatus::peer_lost);
     } else if (Clock::now() > deadline || is_interrupted()) {
       fail(SyncStatus::timed_out);
@@ -296,16 +340,17 @@ SyncStatus NcclCommunicator::wait(Deadline deadline, const std::function<bool()>
 
 void NcclCommunicator::abort() {
   fail(SyncStatus::peer_lost);
-  ncclComm_t comm = nullptr;
+  device_.bind_thread();
   {
     const std::lock_guard lock(mutex_);
-    comm = std::exchange(comm_, nullptr);
+    if (comm_ == nullptr || std::exchange(is_revoked_, true)) {
+      return;
+    }
+    const ncclResult_t result = ncclCommRevoke(comm_, NCCL_REVOKE_DEFAULT);
+    if (result != ncclSuccess && result != ncclInProgress) {
+      free_aside();
+    }
   }
-  if (comm == nullptr) {
-    return;
-  }
-  // Its operations end at once; freeing it takes half a second, which nobody has to wait for.
-  device_.run_aside([comm] { static_cast<void>(ncclCommAbort(comm)); });
   const Deadline deadline = deadline_in(timeout_);
   while (cudaStreamQuery(stream_.get()) == cudaErrorNotReady && Clock::now() < deadline) {
     std::this_thread::sleep_for(kPollPause);

@@ -52,6 +52,11 @@ class NcclCommunicator : public Communicator {
   void follow(Communicator& other, Ticket ticket) override;
   void join(Ticket ticket) override;
   [[nodiscard]] SyncStatus status() const override { return status_; }
+  /// Connects every pair of each of them, side by side, and all rings: a connection takes a third
+  /// of a second, and those that are made within a step can block each other. Ends when wait()
+  /// does, for each of them. Those that are nullptr are left out.
+  static void connect(std::span<const std::unique_ptr<NcclCommunicator>> groups);
+
   [[nodiscard]] bool is_busy() override;
   [[nodiscard]] SyncStatus wait(Deadline deadline) override {
     return wait(deadline, [] { return false; });
@@ -72,6 +77,8 @@ class NcclCommunicator : public Communicator {
     CudaEvent end;
   };
 
+  void free_aside();
+  [[nodiscard]] ncclResult_t post_connections();
   Ticket run(const std::function<ncclResult_t(ncclComm_t)>& call);
   void start_timing(Ticket ticket);
   /// Calls and waits on the host until the communicator has taken it.
@@ -79,11 +86,13 @@ class NcclCommunicator : public Communicator {
   /// The state of the communicator: an error once it is aborted.
   [[nodiscard]] ncclResult_t state();
   void fail(SyncStatus status);
+  [[nodiscard]] bool is_usable() const { return comm_ != nullptr && !is_revoked_; }
   [[nodiscard]] cudaEvent_t event_of(Ticket ticket) const;
 
   CudaDevice& device_;
-  std::mutex mutex_;  // held by whoever uses comm_, which abort() takes away
+  std::mutex mutex_;  // held by whoever uses comm_, which abort() revokes
   ncclComm_t comm_;
+  bool is_revoked_ = false;
   std::chrono::milliseconds timeout_;
   std::int64_t rank_ = 0;
   std::int64_t size_ = 0;

@@ -13,6 +13,12 @@
 namespace runflat::exec {
 namespace {
 
+constexpr int kFirstVersion = 22809;
+
+std::string text_of(int version) {
+  return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
+}
+
 class NcclTransport : public Transport {
  public:
   NcclTransport(CudaDevice& device, Store& store, std::int64_t process)
@@ -30,13 +36,7 @@ class NcclTransport : public Transport {
         break;
       }
     }
-    std::vector<Buffer> bytes;  // freed after what may fail has been aborted
-    for (const auto& group : made) {
-      if (group) {
-        bytes.push_back(device_.allocate(2 * group->size()));
-        connect_all(*group, bytes.back());
-      }
-    }
+    NcclCommunicator::connect(made);
     std::vector<std::unique_ptr<Communicator>> connected(groups.size());
     for (std::size_t i = 0; i < made.size() && made[i] != nullptr; ++i) {
       const auto& interrupt = groups[i].is_interrupted;
@@ -63,6 +63,9 @@ class NcclTransport : public Transport {
       return nullptr;
     }
     ncclConfig_t config = nccl_config();
+    if (group.most_channels > 0) {
+      config.maxCTAs = static_cast<int>(group.most_channels);
+    }
     ncclComm_t comm = nullptr;
     ncclResult_t result =
         ncclCommInitRankConfig(&comm, static_cast<int>(group.members.size()), id, rank, &config);
@@ -100,21 +103,6 @@ class NcclTransport : public Transport {
     return true;
   }
 
-  /// Connects every pair now: connections that are made within a step can block each other.
-  /// One byte to and from everybody.
-  static void connect_all(Communicator& group, const Buffer& bytes) {
-    std::vector<Send> sends;
-    std::vector<Receive> receives;
-    for (std::int64_t peer = 0; peer < group.size(); ++peer) {
-      if (peer != group.rank()) {
-        sends.push_back({peer, bytes.at(peer), 1});
-        receives.push_back({peer, bytes.at(group.size() + peer), 1});
-      }
-    }
-    group.exchange(sends, receives);
-    group.barrier();
-  }
-
   CudaDevice& device_;
   Store& store_;
   std::int64_t process_;
@@ -123,6 +111,14 @@ class NcclTransport : public Transport {
 }  // namespace
 
 std::unique_ptr<Transport> make_nccl_transport(Device& device, Store& store, std::int64_t process) {
+  int version = 0;
+  static_cast<void>(ncclGetVersion(&version));
+  if (version < kFirstVersion) {
+    throw Unavailable(
+        fmt::format("NCCL {} was loaded: RunFlat needs 2.28.9 or later, which recovers from the "
+                    "loss of a peer (LD_LIBRARY_PATH says where it is looked for)",
+                    text_of(version)));
+  }
   return std::make_unique<NcclTransport>(dynamic_cast<CudaDevice&>(device), store, process);
 }
 
@@ -133,14 +129,12 @@ std::string gpu_versions() {
   static_cast<void>(cudaDriverGetVersion(&driver));
   static_cast<void>(cudaRuntimeGetVersion(&runtime));
   static_cast<void>(ncclGetVersion(&nccl));
-  return fmt::format("driver CUDA {}.{}, CUDA runtime {}.{}, NCCL {}.{}.{} (built with {})",
+  return fmt::format("driver CUDA {}.{}, CUDA runtime {}.{}, NCCL {} (built with {})",
                      driver / 1000,
                      driver % 1000 / 10,
                      runtime / 1000,
                      runtime % 1000 / 10,
-                     nccl / 10000,
-                     nccl % 10000 / 100,
-                     nccl % 100,
+                     text_of(nccl),
                      NCCL_VERSION_CODE);
 }
 

@@ -213,6 +213,7 @@ class Job {
                            saver.after_step(trainer);
                          },
                      .on_end = {},
+                     .on_finish = {},
                      .before_meeting = {},
                      .at =
                          [&](RecoveryMoment moment) {

@@ -16,7 +16,7 @@
 namespace runflat::exec {
 namespace {
 
-constexpr long kPollNanoseconds = 20'000'000;
+constexpr long kPollNanoseconds = 10'000'000;
 constexpr std::chrono::seconds kGrace{5};        // for a worker that was left out to find that
 constexpr std::chrono::seconds kErrorMemory{1};  // in which an error explains an end
 constexpr const char* kFailedKey = "failed";
@@ -95,6 +95,7 @@ void Agent::start(Worker& worker) {
   ++worker.num_starts;
   worker.starts_at_step.reset();
   worker.stopped_since.reset();
+  worker.is_dying = false;
   worker.was_in = false;
   worker.left_out_since.reset();
   worker.ended_for.clear();
@@ -106,6 +107,7 @@ void Agent::look_after(Worker& worker) {
     if (worker.child->has_ended()) {
       note_end(worker);
     } else {
+      note_fatal_signal(worker);
       end_what_does_not_go_on(worker);
     }
   } else if (!worker.is_gone && !has_ended() && Clock::now() >= worker.may_start) {
@@ -115,6 +117,17 @@ void Agent::look_after(Worker& worker) {
     if (is_repaired) {
       start(worker);
     }
+  }
+}
+
+/// The others need not wait until the system has taken the worker's GPU from it.
+void Agent::note_fatal_signal(Worker& worker) {
+  const int signal = worker.is_dying ? 0 : worker.child->fatal_signal();
+  if (signal != 0) {
+    worker.is_dying = true;
+    mark_dead(store_,
+              {.process = worker.place.process, .life = worker.place.life},
+              explained(worker, killed_by(signal)));
   }
 }
 
@@ -142,15 +155,16 @@ void Agent::end(Worker& worker, const std::string& cause, std::chrono::milliseco
   mark_dead(store_, {worker.place.process, worker.place.life}, cause, silence);
 }
 
+std::string Agent::explained(const Worker& worker, const std::string& end) {
+  return Clock::now() - worker.error_at < kErrorMemory ? end + "; " + worker.error : end;
+}
+
 void Agent::note_end(Worker& worker) {
   const ChildProcess& child = *worker.child;
   const std::int64_t process = worker.place.process;
   worker.end = AgentEnd{.status = child.status(), .reason = child.reason()};
-  std::string what =
-      worker.ended_for.empty() ? child.describe() : "was killed: " + worker.ended_for;
-  if (worker.ended_for.empty() && Clock::now() - worker.error_at < kErrorMemory) {
-    what += "; " + worker.error;
-  }
+  const std::string what = worker.ended_for.empty() ? explained(worker, child.describe())
+                                                    : "was killed: " + worker.ended_for;
   worker.child.reset();
   if (worker.end->status == 0) {
     worker.is_gone = true;

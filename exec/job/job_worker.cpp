@@ -115,6 +115,7 @@ class JobWorker {
                        Trainer& trainer,
                        const StepResult& result) { saving([&] { after_step(trainer, result); }); },
         .on_end = [this](Trainer& trainer) { saving([&] { finish(trainer); }); },
+        .on_finish = [this](const Agreement& agreement) { log_last_step(agreement); },
         .before_meeting = [this] { rest(); },
         .at =
             [this](RecoveryMoment moment) {
@@ -185,23 +186,34 @@ class JobWorker {
             }
           });
     }
-    open_log(trainer, record);
+    follow_log(trainer, record);
     if (options_.timeline) {
       recoveries_.push_back(record);
       trainer.record();
     }
   }
 
-  void open_log(const Trainer& trainer, const RecoveryRecord& record) {
+  void open_log(bool is_continued) {
+    if (!log_) {
+      log_.emplace(config_, options_.log, is_continued, std::cout);
+    }
+  }
+
+  void log_completed(const Trainer& trainer, const StepDecision& decision) {
+    if (decision.step == steps_ && options_.log && log_->last_step() < steps_) {
+      log_->add(completed(trainer, decision));
+    }
+  }
+
+  /// It belongs to the last rank.
+  void follow_log(const Trainer& trainer, const RecoveryRecord& record) {
     if (trainer.rank().value() + 1 != trainer.plan().layout.num_ranks()) {
       log_.reset();
       return;
     }
     const JobStart& start = input_.start;
     const bool is_first = record.generation == 0;
-    if (!log_) {
-      log_.emplace(config_, options_.log, !is_first || start.progress.steps > 0, std::cout);
-    }
+    open_log(!is_first || start.progress.steps > 0);
     if (is_first) {
       log_->add_header(header_of(config_, options_, start));
       if (start.checkpoint) {
@@ -209,10 +221,25 @@ class JobWorker {
       }
       return;
     }
-    if (record.decision.step == steps_ && options_.log && log_->last_step() < steps_) {
-      log_->add(completed(trainer, record.decision));
-    }
+    log_completed(trainer, record.decision);
     recovery_ = record;
+  }
+
+  /// Where the rank that has the log was lost with the last step, the last of the others writes it.
+  void log_last_step(const Agreement& agreement) {
+    const Trainer* trainer = worker_.trainer();
+    if (trainer == nullptr || agreement.holders.empty()) {
+      return;
+    }
+    const ParallelLayout& layout = trainer->plan().layout;
+    const std::int64_t writer = layout.gpu_of(Rank(layout.num_ranks() - 1)).value();
+    const std::vector<std::int64_t>& holders = agreement.holders;
+    const bool is_lost = std::find(holders.begin(), holders.end(), writer) == holders.end();
+    if (place_.compute.process() == (is_lost ? holders.back() : writer)) {
+      steps_ = trainer->progress().steps;
+      open_log(true);
+      log_completed(*trainer, agreement.decision);
+    }
   }
 
   void after_step(Trainer& trainer, const StepResult& result) {
@@ -399,27 +426,6 @@ class JobWorker {
 };
 
 }  // namespace
-
-TrainInput make_train_input(const TrainConfig& config) {
-  const std::int64_t batch = config.plan.global_batch_size();
-  const auto seed = static_cast<std::uint32_t>(config.trainer.seed);
-  TrainInput input;
-  input.start = find_start(config.checkpoint);
-  const Progress& done = input.start.progress;
-  // As many as the whole job takes, however many of them are left: the order depends on it.
-  const std::int64_t num_samples =
-      done.consumed_samples + std::max<std::int64_t>(config.train_iters - done.steps, 0) * batch;
-  input.train = make_samples(config.data, config.plan.model, Split::train, num_samples, seed);
-  if (config.eval_interval > 0) {
-    const std::int64_t num_evaluations = config.train_iters / config.eval_interval + 1;
-    input.valid = make_samples(config.data,
-                               config.plan.model,
-                               Split::valid,
-                               num_evaluations * config.eval_iters * batch,
-                               seed);
-  }
-  return input;
-}
 
 void run_job_worker(const TrainConfig& config,
                     const TrainOptions& options,

@@ -1,16 +1,14 @@
 #pragma once
 
 #include "exec/communication/transport.hpp"
-#include "exec/data/sample_source.hpp"
 #include "exec/device/backend.hpp"
-#include "exec/job/job_checkpoints.hpp"
 #include "exec/job/train_config.hpp"
+#include "exec/job/train_input.hpp"
 #include "exec/recovery/fault_plan.hpp"
 #include "exec/store/store.hpp"
 
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -26,16 +24,8 @@ struct TrainOptions {
   std::optional<std::filesystem::path> timeline;  ///< Chrome trace of the last step
   std::vector<Fault> faults;                      ///< on demand, of all processes
   std::string version;                            ///< of this program
+  std::int64_t ranks_per_gpu = 1;                 ///< more: gpu_share
 };
-
-/// What a job is given, which ranks of one process share.
-struct TrainInput {
-  JobStart start;
-  std::unique_ptr<SampleSource> train;
-  std::unique_ptr<SampleSource> valid;  ///< nullptr without validation
-};
-
-[[nodiscard]] TrainInput make_train_input(const TrainConfig& config);
 
 /// What a worker is given by the process or thread that it lives in.
 struct JobPlace {

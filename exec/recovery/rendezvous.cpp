@@ -23,6 +23,10 @@ std::string call_key(std::int64_t generation) {
   return fmt::format("called/{}", generation);
 }
 
+std::string help_key(std::int64_t generation) {
+  return fmt::format("help/{}", generation);
+}
+
 std::string arrivals_key(std::int64_t generation) {
   return fmt::format("here/{}/", generation);
 }
@@ -158,6 +162,15 @@ bool Rendezvous::is_called(std::int64_t generation, Deadline deadline) {
   return store_.wait(call_key(generation), deadline).has_value();
 }
 
+bool Rendezvous::is_needed(std::int64_t generation) {
+  return store_.get(help_key(generation)).has_value();
+}
+
+void Rendezvous::call_for_help(std::int64_t generation) {
+  store_.set(help_key(generation), "");
+  store_.add(kEventsKey, 1);
+}
+
 bool Rendezvous::has_lost(const std::vector<Member>& members) {
   return std::any_of(members.begin(), members.end(), [this](const Member& member) {
     return is_dead(store_, member);
@@ -167,14 +180,17 @@ bool Rendezvous::has_lost(const std::vector<Member>& members) {
 Agreement Rendezvous::meet(std::int64_t generation,
                            const std::vector<Member>& expected,
                            const Standing& standing,
-                           bool is_newcomer,
+                           Arrival arrival,
                            const Decide& decide) {
   store_.set(fmt::format("{}{}", arrivals_key(generation), self_.process),
              to_json_text(to_value(standing), -1));
-  if (!is_newcomer) {
+  if (arrival != Arrival::newcomer) {
     store_.set(call_key(generation), "");
   }
   store_.add(kEventsKey, 1);
+  if (arrival == Arrival::in_need) {
+    call_for_help(generation);
+  }
   std::optional<Deadline> deadline;
   while (true) {
     if (auto agreed = find_agreement(store_, generation, deadline_in(kPoll))) {
@@ -195,6 +211,9 @@ Agreement Rendezvous::meet(std::int64_t generation,
     }
     deadline = deadline ? deadline : deadline_in(patience_);
     const bool is_late = Clock::now() >= *deadline;
+    if (Clock::now() + patience_ / 2 >= *deadline && !is_needed(generation)) {
+      call_for_help(generation);
+    }
     // The first decides; should it be gone, whoever is there, and the store takes one of them.
     const bool is_here = std::any_of(
         here.begin(), here.end(), [this](const Standing& other) { return other.member == self_; });

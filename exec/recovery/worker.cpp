@@ -21,6 +21,15 @@ std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
   return processes;
 }
 
+/// In the order of the plan's ranks.
+std::vector<std::int64_t> processes_of(const ParallelLayout& layout) {
+  std::vector<std::int64_t> processes;
+  for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
+    processes.push_back(layout.gpu_of(Rank(rank)).value());
+  }
+  return processes;
+}
+
 }  // namespace
 
 Worker::Worker(Device& device,
@@ -41,7 +50,7 @@ Worker::Worker(Device& device,
                    .life = config.life > 0 ? config.life : begin_life(store, transport.process())},
                   config.patience) {
   if (const auto last = last_agreement(store)) {
-    is_newcomer_ = true;
+    arrival_ = Arrival::newcomer;
     has_ended_ = last->rung == Rung::finish || last->rung == Rung::stop;
     reason_ = last->reason;
     next_meeting_ = last->generation + 1;
@@ -49,8 +58,8 @@ Worker::Worker(Device& device,
     return;
   }
   // The first meeting is of the first life of every GPU of the plan.
-  for (std::int64_t rank = 0; rank < config.plan.layout.num_ranks(); ++rank) {
-    expected_.push_back({.process = config.plan.layout.gpu_of(Rank(rank)).value(), .life = 1});
+  for (const std::int64_t process : processes_of(config.plan.layout)) {
+    expected_.push_back({.process = process, .life = 1});
   }
 }
 
@@ -71,7 +80,7 @@ void Worker::watch_others() {
       return false;
     }
     sees_newcomers_ = !rendezvous_.newcomers(next).empty();
-    return rendezvous_.is_called(next, Clock::now()) || rendezvous_.has_lost(members);
+    return rendezvous_.is_needed(next) || rendezvous_.has_lost(members);
   });
 }
 
@@ -122,17 +131,22 @@ WorkerEnd Worker::run() {
   if (has_ended_) {
     return WorkerEnd::fenced;
   }
+  if (arrival_ == Arrival::newcomer) {
+    warm_up();
+  }
   while (true) {
     const Agreement agreement = meet();
     reason_ = agreement.reason;
     const bool is_end = agreement.rung == Rung::finish || agreement.rung == Rung::stop;
     if (!agreement.has_member(self())) {
-      if (is_newcomer_ && !is_end) {
+      if (arrival_ == Arrival::newcomer && !is_end) {
         continue;  // it came too late for this one
       }
       return WorkerEnd::fenced;
     }
-    is_newcomer_ = false;
+    if (std::exchange(arrival_, Arrival::in_need) == Arrival::newcomer) {
+      noticed_ = Clock::now();  // until now it has held nobody up
+    }
     RecoveryRecord record{.generation = agreement.generation,
                           .rung = agreement.rung,
                           .reason = agreement.reason,
@@ -145,6 +159,9 @@ WorkerEnd Worker::run() {
     watch_others();
     at(RecoveryMoment::agreed);
     adopt(agreement, record);
+    if (agreement.rung == Rung::finish && hooks_.on_finish) {
+      hooks_.on_finish(agreement);
+    }
     if (is_end) {
       return agreement.rung == Rung::finish ? WorkerEnd::finished : WorkerEnd::stopped;
     }
@@ -160,6 +177,14 @@ WorkerEnd Worker::run() {
       alarm_.clear();
     }
   }
+}
+
+/// The first group of a process may take its library a second, for which nobody waits yet.
+void Worker::warm_up() {
+  const GroupSpec alone{.name = fmt::format("warm/{}/{}", self().process, self().life),
+                        .members = {self().process},
+                        .timeout = config_.trainer.timeout};
+  static_cast<void>(transport_.make_group(alone, deadline_in(alone.timeout)));
 }
 
 Standing Worker::standing() const {
@@ -186,7 +211,7 @@ Agreement Worker::meet() {
   }
   const std::int64_t generation = next_meeting_;
   Agreement agreement = rendezvous_.meet(
-      generation, expected_, standing(), is_newcomer_, [&](const std::vector<Standing>& standings) {
+      generation, expected_, standing(), arrival_, [&](const std::vector<Standing>& standings) {
         Situation situation{.generation = generation,
                             .standings = standings,
                             .previous = std::nullopt,
@@ -272,20 +297,25 @@ SyncStatus Worker::bring_state(const Agreement& agreement,
 }
 
 bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
-  const std::vector<std::int64_t> members = processes_of(agreement.members);
-  const GroupSpec spec{.name = fmt::format("g{}/members", agreement.generation),
-                       .members = members,
-                       .timeout = config_.trainer.timeout};
+  std::vector<std::int64_t> members = processes_of(agreement.members);
+  const std::vector<std::int64_t> trained = processes_of(agreement.plan->layout);
+  const bool all_train = trained.size() == members.size();
   Tenure next{.generation = agreement.generation, .trainer = nullptr};
-  std::unique_ptr<Communicator> group;  // ends before the memory that it moves
+  std::unique_ptr<Communicator> with_others;  // ends before the memory that it moves
   std::optional<Alarm::Guard> group_guard;
   std::optional<Alarm::Guard> trainer_guard;
-  if (members.size() > 1) {
-    group = transport_.make_group(spec, deadline_in(spec.timeout));
-    if (!group) {
+  if (all_train) {
+    members = trained;  // the trainers' own group is of all
+  } else {
+    with_others = transport_.make_group({.name = fmt::format("g{}/members", agreement.generation),
+                                         .members = members,
+                                         .timeout = config_.trainer.timeout,
+                                         .most_channels = kFewChannels},
+                                        deadline_in(config_.trainer.timeout));
+    if (!with_others) {
       return false;
     }
-    group_guard.emplace(alarm_, [&group] { group->abort(); });
+    group_guard.emplace(alarm_, [&with_others] { with_others->abort(); });
   }
   if (current_.trainer) {
     current_.trainer->retire();
@@ -298,11 +328,11 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
   if (next.trainer) {
     trainer_guard.emplace(alarm_, [trainer = next.trainer.get()] { trainer->groups().abort(); });
   }
+  Communicator* group = all_train ? next.trainer->groups().world.get() : with_others.get();
   record.connected = seconds_since_notice();
   at(RecoveryMoment::connected);
   if (agreement.rung == Rung::in_place) {
-    if (bring_state(agreement, group.get(), members, next.trainer.get(), record) !=
-        SyncStatus::done) {
+    if (bring_state(agreement, group, members, next.trainer.get(), record) != SyncStatus::done) {
       return false;
     }
     record.moved = seconds_since_notice();
@@ -316,9 +346,9 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
   at(RecoveryMoment::distributed);
   // Whoever gets through this barrier knows that all have the state of the next plan.
   pending_ = std::move(next);
-  if (group) {
+  if (group != nullptr) {
     group->join(group->barrier());
-    if (group->wait(deadline_in(spec.timeout)) != SyncStatus::done) {
+    if (group->wait(deadline_in(config_.trainer.timeout)) != SyncStatus::done) {
       return false;
     }
   }
@@ -326,6 +356,7 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
   return true;
 }
 
+/// What ends it otherwise than all have agreed leaves this worker in need of the others.
 void Worker::train() {
   Trainer& trainer = *current_.trainer;
   const Alarm::Guard guard(alarm_, [&trainer] { trainer.groups().abort(); });
@@ -339,22 +370,14 @@ void Worker::train() {
         hooks_.on_end(trainer);
       }
       is_over_ = true;
-      await_others(trainer);
     }
+    arrival_ = Arrival::due;
   } catch (const PeerLost&) {
     first_sign_ = Clock::now();
     trainer.groups().abort();  // what was lost is for the meeting to find out
   } catch (const JobFailed& failure) {
     problem_ = failure.what();
     trainer.groups().abort();
-  }
-}
-
-/// Whoever meets the others ends what they are at: not before they, too, have taken the last step.
-void Worker::await_others(Trainer& trainer) {
-  if (Communicator* world = trainer.groups().world.get()) {
-    world->barrier();
-    static_cast<void>(world->wait(deadline_in(config_.patience)));
   }
 }
 
@@ -400,6 +423,7 @@ void Worker::stand_by() {
   while (!rendezvous_.is_called(next_meeting_, deadline_in(kStandBy)) &&
          !rendezvous_.has_lost(expected_)) {
   }
+  arrival_ = Arrival::due;  // it holds nobody up
 }
 
 }  // namespace runflat::exec

@@ -63,6 +63,8 @@ struct WorkerHooks {
   std::function<void(Trainer& trainer, const StepResult& result)> on_step;
   /// All steps are taken, or some worker was asked to end the job.
   std::function<void(Trainer& trainer)> on_end;
+  /// All agree that the job has come to its end; its last step may have been completed only now.
+  std::function<void(const Agreement& agreement)> on_finish;
   /// It is about to meet the others; its trainer lives on.
   std::function<void()> before_meeting;
   std::function<void(RecoveryMoment moment)> at;
@@ -112,6 +114,7 @@ class Worker {
     std::unique_ptr<Trainer> trainer;
   };
 
+  void warm_up();
   [[nodiscard]] Agreement meet();
   [[nodiscard]] Standing standing() const;
   void adopt(const Agreement& agreement, RecoveryRecord& record);
@@ -124,7 +127,6 @@ class Worker {
                                        RecoveryRecord& record);
   void train();
   [[nodiscard]] bool take_steps(Trainer& trainer);
-  void await_others(Trainer& trainer);
   void stand_by();
   void notice();
   [[nodiscard]] double seconds_since_notice() const;
@@ -142,7 +144,7 @@ class Worker {
   Rendezvous rendezvous_;
   std::int64_t next_meeting_ = 0;
   std::vector<Member> expected_;  // at the next meeting
-  bool is_newcomer_ = false;
+  Arrival arrival_ = Arrival::due;
   bool has_ended_ = false;  // the job, before this worker came
   Tenure current_;
   Tenure pending_;  // carried out, but maybe not by all
