@@ -30,7 +30,7 @@ constexpr double kTolerance16 = 1.0 / 256.0;
 struct Arguments {
   std::filesystem::path config;
   std::vector<std::string> overrides;
-  std::vector<Fault> faults;  // on demand, instead of random ones
+  std::vector<InjectedFault> faults;  // on demand, instead of random ones
   DrillConfig drill;
 };
 
@@ -83,7 +83,7 @@ bool run(std::span<char*> words) {
   DrillConfig drill = arguments.drill;
   drill.faults = arguments.faults;
   drill.tolerance = config.trainer.type == DataType::fp32 ? kTolerance : kTolerance16;
-  for (const Fault& fault : drill.faults) {
+  for (const InjectedFault& fault : drill.faults) {
     if (!config.plan.layout.rank_of(GpuId(fault.rank))) {
       throw ParseError(to_text(fault), "rank", "no process of the plan");
     }

@@ -1,5 +1,7 @@
 #include "exec/drill/drill.hpp"
 
+#include "core/random_fault.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
@@ -67,7 +69,7 @@ class Drill {
     const std::int64_t left = config_.num_faults - std::ssize(report_.rows);
     const std::int64_t num = std::min(left, 1 + report_.num_runs % config_.most_per_run);
     for (std::int64_t i = 0; i < num; ++i) {
-      Fault fault = random_fault(config_.seed, num_drawn_++, range);
+      InjectedFault fault = random_fault(config_.seed, num_drawn_++, range);
       fault.rank = layout.gpu_of(Rank(fault.rank)).value();
       job_.faults.push_back(fault);
     }
@@ -80,7 +82,7 @@ class Drill {
 
   void judge(const JobOutcome& outcome) {
     std::vector<std::string> texts;
-    for (const Fault& fault : job_.faults) {
+    for (const InjectedFault& fault : job_.faults) {
       texts.push_back(to_text(fault));
     }
     const auto blame = [&](const std::string& what) {

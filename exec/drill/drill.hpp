@@ -10,8 +10,8 @@ namespace runflat::exec {
 
 /// A campaign of random faults against a job, in runs with a few faults each.
 struct DrillConfig {
-  std::vector<Fault> faults{};    ///< these, in one run, instead of random ones
-  std::int64_t num_faults = 200;  ///< that strike
+  std::vector<InjectedFault> faults{};  ///< these, in one run, instead of random ones
+  std::int64_t num_faults = 200;        ///< that strike
   std::int64_t most_per_run = 3;
   std::uint64_t seed = 1;
   double tolerance = 1e-5;  ///< of losses, relative to the undisturbed run

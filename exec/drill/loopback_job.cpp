@@ -144,7 +144,7 @@ class Job {
 
  private:
   struct Strike {
-    Fault fault;
+    InjectedFault fault;
     std::int64_t life = 1;
     Clock::time_point when;
   };
@@ -160,20 +160,22 @@ class Job {
 
   /// All lives of a process.
   void live(ThreadRank& thread) {
-    std::vector<Fault> faults = job_.faults;
-    std::erase_if(faults,
-                  [&](const Fault& fault) { return fault.rank != thread.transport.process(); });
+    std::vector<InjectedFault> faults = job_.faults;
+    std::erase_if(faults, [&](const InjectedFault& fault) {
+      return fault.rank != thread.transport.process();
+    });
     Member self;
-    std::optional<Fault> last;  // that struck
+    std::optional<InjectedFault> last;  // that struck
     FaultInjector injector(std::move(faults),
                            {.kill = [] { throw RankDeath{}; },
                             .hang = [&](double seconds) { hang(self, seconds); },
                             .on_fault =
-                                [&](const Fault& fault) {
+                                [&](const InjectedFault& fault) {
                                   last = fault;
                                   const std::lock_guard lock(mutex_);
                                   strikes_.push_back({fault, self.life, Clock::now()});
-                                }});
+                                },
+                            .elapsed = [this] { return Seconds(Clock::now() - begin_); }});
     while (live_once(thread, injector, self) && last && last->repair_steps > 0) {
       const std::int64_t back_at = num_steps_ + last->repair_steps;
       --num_alive_;
@@ -204,6 +206,7 @@ class Job {
                      .restore = [&](Trainer& trainer) { saver.load(trainer); },
                      .on_trainer =
                          [&](Trainer& trainer, const RecoveryRecord& record) {
+                           std::call_once(has_begun_, [this] { begin_ = Clock::now(); });
                            injector.watch(trainer);
                            saver.start(trainer, record.generation);
                          },
@@ -322,6 +325,8 @@ class Job {
   const SampleSource& data_;
   MemoryStore store_;
   std::mutex mutex_;
+  std::once_flag has_begun_;
+  Clock::time_point begin_;  // of the first step
   std::atomic<std::int64_t> num_steps_ = 0;
   std::atomic<std::int64_t> num_alive_ = 0;  // processes in some life
   std::atomic<bool> is_over_ = false;

@@ -1,8 +1,8 @@
 #pragma once
 
+#include "core/injected_fault.hpp"
 #include "core/replan.hpp"
 #include "exec/data/sample_source.hpp"
-#include "exec/recovery/fault_plan.hpp"
 #include "exec/recovery/worker.hpp"
 
 #include <chrono>
@@ -19,7 +19,7 @@ namespace runflat::exec {
 struct LoopbackJob {
   WorkerConfig worker;
   Replanner replan;
-  std::vector<Fault> faults{};
+  std::vector<InjectedFault> faults{};
   /// Where checkpoints go, and how many steps lie between two; 0: there are none.
   std::filesystem::path checkpoints{};
   std::int64_t save_interval = 0;
@@ -28,7 +28,7 @@ struct LoopbackJob {
 
 /// A fault that struck, and the transition that followed. Seconds count from when it struck.
 struct FaultRecord {
-  Fault fault;
+  InjectedFault fault;
   std::int64_t life = 1;            ///< of the process
   std::optional<double> detected;   ///< the first worker went to meet the others
   std::optional<double> recovered;  ///< the last one was ready to train again
