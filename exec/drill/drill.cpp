@@ -1,14 +1,27 @@
 #include "exec/drill/drill.hpp"
 
 #include "core/random_fault.hpp"
+#include "exec/drill/planned_job.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <map>
+#include <string_view>
+#include <utility>
 
 namespace runflat::exec {
 namespace {
+
+using Losses = std::map<std::int64_t, double>;
+
+/// A run without faults.
+struct Reference {
+  std::string_view name;
+  const Losses& losses;
+  double tolerance = 0.0;
+};
 
 std::string describe(const FaultRecord& record) {
   if (!record.rung) {
@@ -34,6 +47,7 @@ class Drill {
       : job_(job), config_(config), data_(data) {
     job_.faults.clear();
     calm_ = run_loopback_job(job_, data_);
+    planned_.emplace_back(calm_.spans, calm_.losses);
   }
 
   [[nodiscard]] DrillReport run() {
@@ -109,29 +123,66 @@ class Drill {
     if (!outcome.unequal_steps.empty()) {
       blame(fmt::format("workers differ in step {}", outcome.unequal_steps.front()));
     }
-    compare(outcome, blame);
+    if (outcome.losses.empty()) {
+      return;
+    }
+    if (const std::int64_t num = std::ssize(outcome.losses);
+        outcome.losses.rbegin()->first != num) {
+      blame(fmt::format("of {} steps {} are missing",
+                        outcome.losses.rbegin()->first,
+                        outcome.losses.rbegin()->first - num));
+    }
+    report_.worst_from_planned = std::max(report_.worst_from_planned,
+                                          compare(outcome.losses,
+                                                  {.name = "planned",
+                                                   .losses = planned_losses(outcome.spans),
+                                                   .tolerance = config_.tolerance},
+                                                  blame));
+    report_.worst_from_calm = std::max(
+        report_.worst_from_calm,
+        compare(
+            outcome.losses,
+            {.name = "undisturbed", .losses = calm_.losses, .tolerance = config_.calm_tolerance},
+            blame));
   }
 
-  template <typename Blame>
-  void compare(const JobOutcome& outcome, const Blame& blame) {
-    std::int64_t expected_step = 1;
-    for (const auto& [step, loss] : outcome.losses) {
-      if (step != expected_step++) {
-        blame(fmt::format("step {} is missing", step - 1));
-      }
-      const double difference = std::abs(loss / calm_.losses.at(step) - 1.0);
-      report_.worst_loss = std::max(report_.worst_loss, difference);
-      if (!(difference <= config_.tolerance)) {
-        return blame(fmt::format(
-            "the loss of step {} is {}, undisturbed {}", step, loss, calm_.losses.at(step)));
+  /// Of the run without faults under these plans.
+  [[nodiscard]] const Losses& planned_losses(const std::vector<PlanSpan>& spans) {
+    for (const auto& [known, losses] : planned_) {
+      if (known == spans) {
+        return losses;
       }
     }
+    TrainerConfig patient = job_.worker.trainer;
+    patient.timeout = job_.deadline;
+    planned_.emplace_back(spans, run_planned_job(spans, patient, job_.worker.num_steps, data_));
+    return planned_.back().second;
+  }
+
+  /// The largest relative difference from a reference.
+  template <typename Blame>
+  [[nodiscard]] static double compare(const Losses& losses,
+                                      const Reference& reference,
+                                      const Blame& blame) {
+    double worst = 0.0;
+    for (const auto& [step, loss] : losses) {
+      const double expected = reference.losses.at(step);
+      const double difference = std::abs(loss / expected - 1.0);
+      worst = std::max(worst, difference);
+      if (!(difference <= reference.tolerance)) {
+        blame(
+            fmt::format("the loss of step {} is {}, {} {}", step, loss, reference.name, expected));
+        break;
+      }
+    }
+    return worst;
   }
 
   LoopbackJob job_;
   DrillConfig config_;
   const SampleSource& data_;
   JobOutcome calm_;
+  std::vector<std::pair<std::vector<PlanSpan>, Losses>> planned_;  // runs without faults
   std::int64_t num_drawn_ = 0;
   DrillReport report_;
 };

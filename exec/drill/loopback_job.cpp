@@ -136,6 +136,9 @@ class Job {
                      [](const RecoveryRecord& a, const RecoveryRecord& b) {
                        return a.generation < b.generation;
                      });
+    for (const auto& [generation, span] : spans_) {
+      append_span(outcome_.spans, span);
+    }
     for (Strike& strike : strikes_) {
       outcome_.faults.push_back(what_followed(strike));
     }
@@ -207,6 +210,7 @@ class Job {
                      .on_trainer =
                          [&](Trainer& trainer, const RecoveryRecord& record) {
                            std::call_once(has_begun_, [this] { begin_ = Clock::now(); });
+                           note(trainer, record.generation);
                            injector.watch(trainer);
                            saver.start(trainer, record.generation);
                          },
@@ -271,6 +275,12 @@ class Job {
     }
   }
 
+  void note(const Trainer& trainer, std::int64_t generation) {
+    const std::lock_guard lock(mutex_);
+    spans_.try_emplace(generation,
+                       PlanSpan{.steps = trainer.progress().steps, .plan = trainer.plan()});
+  }
+
   void note(const Worker& worker, WorkerEnd end) {
     const std::lock_guard lock(mutex_);
     for (const auto& [step, loss] : worker.losses()) {
@@ -331,6 +341,7 @@ class Job {
   std::atomic<std::int64_t> num_alive_ = 0;  // processes in some life
   std::atomic<bool> is_over_ = false;
   std::vector<Strike> strikes_;
+  std::map<std::int64_t, PlanSpan> spans_;  // by generation
   std::set<std::int64_t> unequal_;
   JobOutcome outcome_;
 };

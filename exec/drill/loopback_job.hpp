@@ -3,6 +3,7 @@
 #include "core/injected_fault.hpp"
 #include "core/replan.hpp"
 #include "exec/data/sample_source.hpp"
+#include "exec/drill/planned_job.hpp"
 #include "exec/recovery/worker.hpp"
 
 #include <chrono>
@@ -41,6 +42,8 @@ struct JobOutcome {
   WorkerEnd end = WorkerEnd::stopped;  ///< of those that were there at the end
   std::string reason;
   std::map<std::int64_t, double> losses;  ///< by step, from 1
+  /// Under which it trained, as append_span() makes them.
+  std::vector<PlanSpan> spans;
   /// Steps for which two workers do not have the same loss to the bit: none, unless the job has
   /// started again.
   std::vector<std::int64_t> unequal_steps;
