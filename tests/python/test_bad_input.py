@@ -136,8 +136,8 @@ def test_faults_on_demand_are_replayed(tmp_path: Path) -> None:
     ("fault", "reason"),
     [
         ('kind = "kill"\nrank = 64\nstep = 2', "kill rank=64 step=2 at=op index=0: rank"),
-        ('kind = "melt"\nrank = 3\nstep = 2', "faults.toml: fault[0].kind"),
-        ('kind = "kill"\nrank = 3\nstep = 2\ntime_s = 3', "faults.toml: fault[0]"),
+        ('kind = "melt"\nrank = 3\nstep = 2', "faults.toml: fault.0.kind"),
+        ('kind = "kill"\nrank = 3\nstep = 2\ntime_s = 3', "faults.toml: fault.0"),
     ],
 )
 def test_a_fault_that_cannot_be_replayed_is_named(
