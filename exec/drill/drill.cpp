@@ -7,20 +7,25 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <map>
 #include <string_view>
 #include <utility>
 
 namespace runflat::exec {
 namespace {
 
-using Losses = std::map<std::int64_t, double>;
-
 /// A run without faults.
 struct Reference {
   std::string_view name;
   const Losses& losses;
   double tolerance = 0.0;
+};
+
+/// A run with faults.
+struct Trial {
+  std::int64_t number = 0;
+  std::string faults;
+  PlanSpans spans;
+  Losses losses;
 };
 
 std::string describe(const FaultRecord& record) {
@@ -47,7 +52,6 @@ class Drill {
       : job_(job), config_(config), data_(data) {
     job_.faults.clear();
     calm_ = run_loopback_job(job_, data_);
-    planned_.emplace_back(calm_.spans, calm_.losses);
   }
 
   [[nodiscard]] DrillReport run() {
@@ -58,12 +62,12 @@ class Drill {
     if (!config_.faults.empty()) {
       job_.faults = config_.faults;
       run_once();
-      return std::move(report_);
     }
-    while (std::ssize(report_.rows) < config_.num_faults) {
+    while (config_.faults.empty() && std::ssize(report_.rows) < config_.num_faults) {
       draw_faults();
       run_once();
     }
+    compare();
     return std::move(report_);
   }
 
@@ -94,15 +98,19 @@ class Drill {
     ++report_.num_runs;
   }
 
+  void blame(const Trial& trial, const std::string& what) {
+    report_.broken.push_back(fmt::format("run {}: {} ({})", trial.number, what, trial.faults));
+  }
+
   void judge(const JobOutcome& outcome) {
     std::vector<std::string> texts;
     for (const InjectedFault& fault : job_.faults) {
       texts.push_back(to_text(fault));
     }
-    const auto blame = [&](const std::string& what) {
-      report_.broken.push_back(
-          fmt::format("run {}: {} ({})", report_.num_runs, what, fmt::join(texts, "; ")));
-    };
+    const Trial trial{.number = report_.num_runs,
+                      .faults = fmt::format("{}", fmt::join(texts, "; ")),
+                      .spans = outcome.spans,
+                      .losses = outcome.losses};
     for (const FaultRecord& fault : outcome.faults) {
       report_.rows.push_back({.run = report_.num_runs,
                               .fault = fault,
@@ -110,80 +118,67 @@ class Drill {
                               .how = describe(fault)});
     }
     if (!outcome.is_in_time) {
-      return blame("not over at its deadline");
+      return blame(trial, "not over at its deadline");
     }
+    const std::int64_t num_taken = trial.losses.empty() ? 0 : trial.losses.rbegin()->first;
     if (outcome.end == WorkerEnd::stopped) {
       ++report_.num_stopped;
       if (outcome.reason.empty()) {
-        blame("stopped without a reason");
+        blame(trial, "stopped without a reason");
       }
-    } else if (outcome.losses.empty() || outcome.losses.rbegin()->first != job_.worker.num_steps) {
-      blame("the last steps are missing");
+    } else if (num_taken != job_.worker.num_steps) {
+      blame(trial, "the last steps are missing");
+    }
+    if (std::ssize(trial.losses) != num_taken) {
+      blame(trial, fmt::format("of {} steps {} are there", num_taken, trial.losses.size()));
     }
     if (!outcome.unequal_steps.empty()) {
-      blame(fmt::format("workers differ in step {}", outcome.unequal_steps.front()));
+      blame(trial, fmt::format("workers differ in step {}", outcome.unequal_steps.front()));
     }
-    if (outcome.losses.empty()) {
-      return;
+    if (num_taken > 0) {
+      trials_.push_back(trial);
     }
-    if (const std::int64_t num = std::ssize(outcome.losses);
-        outcome.losses.rbegin()->first != num) {
-      blame(fmt::format("of {} steps {} are missing",
-                        outcome.losses.rbegin()->first,
-                        outcome.losses.rbegin()->first - num));
-    }
-    report_.worst_from_planned = std::max(report_.worst_from_planned,
-                                          compare(outcome.losses,
-                                                  {.name = "planned",
-                                                   .losses = planned_losses(outcome.spans),
-                                                   .tolerance = config_.tolerance},
-                                                  blame));
-    report_.worst_from_calm = std::max(
-        report_.worst_from_calm,
-        compare(
-            outcome.losses,
-            {.name = "undisturbed", .losses = calm_.losses, .tolerance = config_.calm_tolerance},
-            blame));
   }
 
-  /// Of the run without faults under these plans.
-  [[nodiscard]] const Losses& planned_losses(const std::vector<PlanSpan>& spans) {
-    for (const auto& [known, losses] : planned_) {
-      if (known == spans) {
-        return losses;
-      }
+  /// All trials with runs that have no faults.
+  void compare() {
+    std::vector<PlanSpans> jobs;
+    for (const Trial& trial : trials_) {
+      jobs.push_back(trial.spans);
     }
     TrainerConfig patient = job_.worker.trainer;
     patient.timeout = job_.deadline;
-    planned_.emplace_back(spans, run_planned_job(spans, patient, job_.worker.num_steps, data_));
-    return planned_.back().second;
+    const std::vector<Losses> planned =
+        run_planned_jobs(jobs, patient, job_.worker.num_steps, data_);
+    for (std::size_t i = 0; i < trials_.size(); ++i) {
+      compare(trials_[i],
+              {.name = "planned", .losses = planned[i], .tolerance = config_.tolerance},
+              report_.worst_from_planned);
+      compare(trials_[i],
+              {.name = "undisturbed", .losses = calm_.losses, .tolerance = config_.calm_tolerance},
+              report_.worst_from_calm);
+    }
   }
 
-  /// The largest relative difference from a reference.
-  template <typename Blame>
-  [[nodiscard]] static double compare(const Losses& losses,
-                                      const Reference& reference,
-                                      const Blame& blame) {
-    double worst = 0.0;
-    for (const auto& [step, loss] : losses) {
+  void compare(const Trial& trial, const Reference& reference, double& worst) {
+    for (const auto& [step, loss] : trial.losses) {
       const double expected = reference.losses.at(step);
       const double difference = std::abs(loss / expected - 1.0);
       worst = std::max(worst, difference);
       if (!(difference <= reference.tolerance)) {
-        blame(
+        return blame(
+            trial,
             fmt::format("the loss of step {} is {}, {} {}", step, loss, reference.name, expected));
-        break;
       }
     }
-    return worst;
   }
 
   LoopbackJob job_;
   DrillConfig config_;
   const SampleSource& data_;
   JobOutcome calm_;
-  std::vector<std::pair<std::vector<PlanSpan>, Losses>> planned_;  // runs without faults
   std::int64_t num_drawn_ = 0;
+  std::vector<Trial> trials_;  // that have taken steps
   DrillReport report_;
 };
 

@@ -9,7 +9,6 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,9 +40,9 @@ struct JobOutcome {
   bool is_in_time = true;
   WorkerEnd end = WorkerEnd::stopped;  ///< of those that were there at the end
   std::string reason;
-  std::map<std::int64_t, double> losses;  ///< by step, from 1
+  Losses losses;
   /// Under which it trained, as append_span() makes them.
-  std::vector<PlanSpan> spans;
+  PlanSpans spans;
   /// Steps for which two workers do not have the same loss to the bit: none, unless the job has
   /// started again.
   std::vector<std::int64_t> unequal_steps;

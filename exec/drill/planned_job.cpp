@@ -10,12 +10,33 @@
 #include <fmt/format.h>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <set>
 #include <utility>
 
 namespace runflat::exec {
 namespace {
+
+/// A span of the jobs that have it and all before it in common.
+struct Branch {
+  PlanSpan span;
+  std::int64_t number = 0;   // among all branches
+  bool is_last = false;      // of some job: it goes on to the end
+  std::vector<Branch> next;  // ascending by steps
+  Losses losses;             // from its beginning on
+
+  [[nodiscard]] Branch& branch_to(const PlanSpan& follower, std::int64_t& num_branches) {
+    const auto known = std::find_if(
+        next.begin(), next.end(), [&](const Branch& branch) { return branch.span == follower; });
+    if (known != next.end()) {
+      return *known;
+    }
+    const auto place = std::find_if(next.begin(), next.end(), [&](const Branch& branch) {
+      return branch.span.steps > follower.steps;
+    });
+    Branch branch{.span = follower, .number = num_branches++, .next = {}, .losses = {}};
+    return *next.insert(place, std::move(branch));
+  }
+};
 
 std::vector<GpuId> gpus_of(const Plan& plan) {
   std::vector<GpuId> gpus;
@@ -26,100 +47,139 @@ std::vector<GpuId> gpus_of(const Plan& plan) {
   return gpus;
 }
 
-/// All that play a rank at some time.
-std::vector<std::int64_t> processes_of(const std::vector<PlanSpan>& spans) {
-  std::set<std::int64_t> processes;
-  for (const PlanSpan& span : spans) {
-    for (const GpuId gpu : gpus_of(span.plan)) {
-      processes.insert(gpu.value());
-    }
-  }
-  return {processes.begin(), processes.end()};
-}
-
 void check(SyncStatus status) {
   if (status != SyncStatus::done) {
     throw PeerLost("in a run without faults");
   }
 }
 
-/// One process, with a rank or without.
-class PlannedRank {
+/// All branches of jobs, on threads: one for every GPU that plays a rank at some time.
+class Tree {
  public:
-  PlannedRank(Transport& transport,
-              const std::vector<PlanSpan>& spans,
-              const std::vector<std::int64_t>& processes,
-              const TrainerConfig& config)
-      : transport_(transport), spans_(spans), processes_(processes), config_(config) {}
-
-  void enter(std::size_t span) {
-    if (trainer_) {
-      trainer_->retire();
+  Tree(const std::vector<PlanSpans>& jobs,
+       const TrainerConfig& config,
+       std::int64_t num_steps,
+       const SampleSource& data)
+      : config_(config), num_steps_(num_steps), data_(data) {
+    std::set<std::int64_t> processes;
+    for (const PlanSpans& job : jobs) {
+      require(!job.empty() && job.front().steps == 0, "a job begins under some plan");
+      Branch* branch = &root_;
+      for (const PlanSpan& span : job) {
+        branch = &branch->branch_to(span, num_branches_);
+        for (const GpuId gpu : gpus_of(span.plan)) {
+          processes.insert(gpu.value());
+        }
+      }
+      branch->is_last = true;
     }
-    const auto weights = span == 0 ? FirstWeights::drawn : FirstWeights::to_come;
-    std::unique_ptr<Trainer> next;
-    if (spans_[span].plan.layout.rank_of(GpuId(transport_.process()))) {
-      next = std::make_unique<Trainer>(device_,
-                                       transport_,
-                                       spans_[span].plan,
-                                       config_,
-                                       static_cast<std::int64_t>(span),
-                                       weights);
-    }
-    if (span > 0) {
-      take_over(span, next.get());
-    }
-    trainer_ = std::move(next);
+    processes_.assign(processes.begin(), processes.end());
   }
 
-  /// Until so many steps are taken; `note` gets each and its loss.
-  template <typename Note>
-  void train(std::int64_t num_steps, const SampleSource& data, const Note& note) {
-    while (trainer_ && trainer_->progress().steps < num_steps) {
-      const StepResult result = trainer_->step(data);
-      check(result.status);
-      note(trainer_->progress().steps, result.sums.loss);
+  void run() {
+    spawn(processes_, [this](ThreadRank& thread) {
+      HostDevice device;
+      for (Branch& branch : root_.next) {
+        follow(branch,
+               make_trainer(device, thread.transport, branch, FirstWeights::drawn),
+               device,
+               thread.transport);
+      }
+    });
+  }
+
+  [[nodiscard]] Losses losses_of(const PlanSpans& job) {
+    Losses losses;
+    Branch* branch = &root_;
+    for (const PlanSpan& span : job) {
+      branch = &branch->branch_to(span, num_branches_);
+      losses.erase(losses.upper_bound(span.steps), losses.end());
+      losses.insert(branch->losses.begin(), branch->losses.end());
     }
+    return losses;
   }
 
  private:
-  void take_over(std::size_t span, Trainer* next) {
-    const Plan& before = spans_[span - 1].plan;
-    const Plan& after = spans_[span].plan;
-    const auto transfers = state_transfers(before, after, config_, gpus_of(before));
-    require(transfers.has_value(), "all of a plan hold all of its state");
-    const GroupSpec spec{
-        .name = fmt::format("planned{}", span), .members = processes_, .timeout = config_.timeout};
-    std::unique_ptr<Communicator> group;
-    if (processes_.size() > 1) {
-      group = transport_.make_group(spec, deadline_in(spec.timeout));
-      check(group ? SyncStatus::done : SyncStatus::timed_out);
+  /// nullptr where the process has no rank.
+  [[nodiscard]] std::unique_ptr<Trainer> make_trainer(Device& device,
+                                                      Transport& transport,
+                                                      const Branch& branch,
+                                                      FirstWeights weights) const {
+    const Plan& plan = branch.span.plan;
+    if (!plan.layout.rank_of(GpuId(transport.process()))) {
+      return nullptr;
     }
-    check(move_state(device_,
-                     group.get(),
-                     processes_,
-                     transport_.process(),
-                     *transfers,
-                     trainer_ ? &trainer_->stages() : nullptr,
-                     next != nullptr ? &next->stages() : nullptr));
-    if (next != nullptr) {
-      next->set_progress({.steps = spans_[span].steps,
-                          .consumed_samples = spans_[span].steps * after.global_batch_size()});
-      check(next->distribute_params());
+    return std::make_unique<Trainer>(device, transport, plan, config_, branch.number, weights);
+  }
+
+  void follow(Branch& branch,
+              const std::unique_ptr<Trainer>& trainer,
+              Device& device,
+              Transport& transport) {
+    for (Branch& next : branch.next) {
+      train(branch, trainer.get(), next.span.steps);
+      const auto follower = make_trainer(device, transport, next, FirstWeights::to_come);
+      hand_over(branch, trainer.get(), next, follower.get(), device, transport);
+      follow(next, follower, device, transport);
+    }
+    if (branch.is_last) {
+      train(branch, trainer.get(), num_steps_);
     }
   }
 
-  HostDevice device_;
-  Transport& transport_;
-  const std::vector<PlanSpan>& spans_;
-  const std::vector<std::int64_t>& processes_;
+  void train(Branch& branch, Trainer* trainer, std::int64_t num_steps) {
+    while (trainer != nullptr && trainer->progress().steps < num_steps) {
+      const StepResult result = trainer->step(data_);
+      check(result.status);
+      const std::lock_guard lock(mutex_);
+      branch.losses[trainer->progress().steps] = result.sums.loss;
+    }
+  }
+
+  void hand_over(const Branch& branch,
+                 Trainer* trainer,
+                 const Branch& next,
+                 Trainer* follower,
+                 Device& device,
+                 Transport& transport) const {
+    const Plan& before = branch.span.plan;
+    const auto transfers = state_transfers(before, next.span.plan, config_, gpus_of(before));
+    require(transfers.has_value(), "all of a plan hold all of its state");
+    std::unique_ptr<Communicator> group;
+    if (processes_.size() > 1) {
+      const GroupSpec spec{.name = fmt::format("planned{}", next.number),
+                           .members = processes_,
+                           .timeout = config_.timeout};
+      group = transport.make_group(spec, deadline_in(spec.timeout));
+      check(group ? SyncStatus::done : SyncStatus::timed_out);
+    }
+    check(move_state(device,
+                     group.get(),
+                     processes_,
+                     transport.process(),
+                     *transfers,
+                     trainer != nullptr ? &trainer->stages() : nullptr,
+                     follower != nullptr ? &follower->stages() : nullptr));
+    if (follower != nullptr) {
+      const std::int64_t steps = next.span.steps;
+      follower->set_progress(
+          {.steps = steps, .consumed_samples = steps * before.global_batch_size()});
+      check(follower->distribute_params());
+    }
+  }
+
   const TrainerConfig& config_;
-  std::unique_ptr<Trainer> trainer_;
+  std::int64_t num_steps_;
+  const SampleSource& data_;
+  Branch root_;  // before the first step, without a plan
+  std::int64_t num_branches_ = 0;
+  std::vector<std::int64_t> processes_;
+  std::mutex mutex_;  // of all losses
 };
 
 }  // namespace
 
-void append_span(std::vector<PlanSpan>& spans, const PlanSpan& next) {
+void append_span(PlanSpans& spans, const PlanSpan& next) {
   while (!spans.empty() && spans.back().steps >= next.steps) {
     spans.pop_back();
   }
@@ -128,26 +188,16 @@ void append_span(std::vector<PlanSpan>& spans, const PlanSpan& next) {
   }
 }
 
-std::map<std::int64_t, double> run_planned_job(const std::vector<PlanSpan>& spans,
-                                               const TrainerConfig& config,
-                                               std::int64_t num_steps,
-                                               const SampleSource& data) {
-  require(!spans.empty() && spans.front().steps == 0, "a job begins under some plan");
-  const std::vector<std::int64_t> processes = processes_of(spans);
-  std::map<std::int64_t, double> losses;
-  std::mutex mutex;
-  spawn(processes, [&](ThreadRank& thread) {
-    PlannedRank rank(thread.transport, spans, processes, config);
-    for (std::size_t span = 0; span < spans.size(); ++span) {
-      const bool is_last = span + 1 == spans.size();
-      rank.enter(span);
-      rank.train(
-          is_last ? num_steps : spans[span + 1].steps, data, [&](std::int64_t step, double loss) {
-            const std::lock_guard lock(mutex);
-            losses[step] = loss;
-          });
-    }
-  });
+std::vector<Losses> run_planned_jobs(const std::vector<PlanSpans>& jobs,
+                                     const TrainerConfig& config,
+                                     std::int64_t num_steps,
+                                     const SampleSource& data) {
+  Tree tree(jobs, config, num_steps, data);
+  tree.run();
+  std::vector<Losses> losses;
+  for (const PlanSpans& job : jobs) {
+    losses.push_back(tree.losses_of(job));
+  }
   return losses;
 }
 

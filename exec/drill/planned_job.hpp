@@ -17,17 +17,22 @@ struct PlanSpan {
 
   friend bool operator==(const PlanSpan&, const PlanSpan&) = default;
 };
+/// All of a job, ascending from step 0.
+using PlanSpans = std::vector<PlanSpan>;
 
 /// Adds what comes next: it replaces those under which no step remains, as it begins no later, and
 /// is not added where it goes on with the same plan.
-void append_span(std::vector<PlanSpan>& spans, const PlanSpan& next);
+void append_span(PlanSpans& spans, const PlanSpan& next);
 
-/// The losses by step, from 1, of a job on threads in which GPUs leave and come back by plan alone:
-/// nothing fails and nothing is redone. `spans` ascend from step 0. Between two of them each GPU of
-/// the next one gets its state from those of the one before.
-[[nodiscard]] std::map<std::int64_t, double> run_planned_job(const std::vector<PlanSpan>& spans,
-                                                             const TrainerConfig& config,
-                                                             std::int64_t num_steps,
-                                                             const SampleSource& data);
+/// By step, from 1.
+using Losses = std::map<std::int64_t, double>;
+
+/// The losses of jobs on threads in which GPUs leave and come back by plan alone: nothing fails and
+/// nothing is redone. Between two spans each GPU of the next one gets its state from those of the
+/// one before. What jobs have in common from their beginning on is trained once.
+[[nodiscard]] std::vector<Losses> run_planned_jobs(const std::vector<PlanSpans>& jobs,
+                                                   const TrainerConfig& config,
+                                                   std::int64_t num_steps,
+                                                   const SampleSource& data);
 
 }  // namespace runflat::exec
