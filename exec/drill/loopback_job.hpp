@@ -40,9 +40,8 @@ struct JobOutcome {
   bool is_in_time = true;
   WorkerEnd end = WorkerEnd::stopped;  ///< of those that were there at the end
   std::string reason;
-  Losses losses;
-  /// Under which it trained, as append_span() makes them.
-  PlanSpans spans;
+  Losses losses;    ///< of the steps that were taken; of those taken again, the first
+  PlanSpans spans;  ///< under which they were
   /// Steps for which two workers do not have the same loss to the bit: none, unless the job has
   /// started again.
   std::vector<std::int64_t> unequal_steps;

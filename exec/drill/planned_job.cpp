@@ -53,14 +53,10 @@ void check(SyncStatus status) {
   }
 }
 
-/// All branches of jobs, on threads: one for every GPU that plays a rank at some time.
+/// The jobs as branches of each other, and the GPUs that play a rank at some time.
 class Tree {
  public:
-  Tree(const std::vector<PlanSpans>& jobs,
-       const TrainerConfig& config,
-       std::int64_t num_steps,
-       const SampleSource& data)
-      : config_(config), num_steps_(num_steps), data_(data) {
+  explicit Tree(const std::vector<PlanSpans>& jobs) {
     std::set<std::int64_t> processes;
     for (const PlanSpans& job : jobs) {
       require(!job.empty() && job.front().steps == 0, "a job begins under some plan");
@@ -76,16 +72,14 @@ class Tree {
     processes_.assign(processes.begin(), processes.end());
   }
 
-  void run() {
-    spawn(processes_, [this](ThreadRank& thread) {
-      HostDevice device;
-      for (Branch& branch : root_.next) {
-        follow(branch,
-               make_trainer(device, thread.transport, branch, FirstWeights::drawn),
-               device,
-               thread.transport);
-      }
-    });
+  /// From the first step on.
+  [[nodiscard]] std::vector<Branch>& branches() { return root_.next; }
+  [[nodiscard]] const std::vector<std::int64_t>& processes() const { return processes_; }
+
+  /// From any thread.
+  void note(Branch& branch, std::int64_t step, double loss) {
+    const std::lock_guard lock(mutex_);
+    branch.losses[step] = loss;
   }
 
   [[nodiscard]] Losses losses_of(const PlanSpans& job) {
@@ -100,30 +94,47 @@ class Tree {
   }
 
  private:
-  /// nullptr where the process has no rank.
-  [[nodiscard]] std::unique_ptr<Trainer> make_trainer(Device& device,
-                                                      Transport& transport,
-                                                      const Branch& branch,
-                                                      FirstWeights weights) const {
-    const Plan& plan = branch.span.plan;
-    if (!plan.layout.rank_of(GpuId(transport.process()))) {
-      return nullptr;
+  Branch root_;  // before the first step, without a plan
+  std::int64_t num_branches_ = 0;
+  std::vector<std::int64_t> processes_;
+  std::mutex mutex_;  // of all losses
+};
+
+/// One process, which follows all branches, with a rank or without.
+class Follower {
+ public:
+  Follower(Tree& tree,
+           Transport& transport,
+           const TrainerConfig& config,
+           std::int64_t num_steps,
+           const SampleSource& data)
+      : tree_(tree), transport_(transport), config_(config), num_steps_(num_steps), data_(data) {}
+
+  void run() {
+    for (Branch& branch : tree_.branches()) {
+      follow(branch, make_trainer(branch, FirstWeights::drawn).get());
     }
-    return std::make_unique<Trainer>(device, transport, plan, config_, branch.number, weights);
   }
 
-  void follow(Branch& branch,
-              const std::unique_ptr<Trainer>& trainer,
-              Device& device,
-              Transport& transport) {
+ private:
+  /// nullptr where the process has no rank.
+  [[nodiscard]] std::unique_ptr<Trainer> make_trainer(const Branch& branch, FirstWeights weights) {
+    const Plan& plan = branch.span.plan;
+    if (!plan.layout.rank_of(GpuId(transport_.process()))) {
+      return nullptr;
+    }
+    return std::make_unique<Trainer>(device_, transport_, plan, config_, branch.number, weights);
+  }
+
+  void follow(Branch& branch, Trainer* trainer) {
     for (Branch& next : branch.next) {
-      train(branch, trainer.get(), next.span.steps);
-      const auto follower = make_trainer(device, transport, next, FirstWeights::to_come);
-      hand_over(branch, trainer.get(), next, follower.get(), device, transport);
-      follow(next, follower, device, transport);
+      train(branch, trainer, next.span.steps);
+      const auto next_trainer = make_trainer(next, FirstWeights::to_come);
+      hand_over(branch, trainer, next, next_trainer.get());
+      follow(next, next_trainer.get());
     }
     if (branch.is_last) {
-      train(branch, trainer.get(), num_steps_);
+      train(branch, trainer, num_steps_);
     }
   }
 
@@ -131,50 +142,44 @@ class Tree {
     while (trainer != nullptr && trainer->progress().steps < num_steps) {
       const StepResult result = trainer->step(data_);
       check(result.status);
-      const std::lock_guard lock(mutex_);
-      branch.losses[trainer->progress().steps] = result.sums.loss;
+      tree_.note(branch, trainer->progress().steps, result.sums.loss);
     }
   }
 
-  void hand_over(const Branch& branch,
-                 Trainer* trainer,
-                 const Branch& next,
-                 Trainer* follower,
-                 Device& device,
-                 Transport& transport) const {
-    const Plan& before = branch.span.plan;
-    const auto transfers = state_transfers(before, next.span.plan, config_, gpus_of(before));
+  void hand_over(const Branch& from, Trainer* trainer, const Branch& to, Trainer* next_trainer) {
+    const Plan& before = from.span.plan;
+    const std::vector<std::int64_t>& processes = tree_.processes();
+    const auto transfers = state_transfers(before, to.span.plan, config_, gpus_of(before));
     require(transfers.has_value(), "all of a plan hold all of its state");
     std::unique_ptr<Communicator> group;
-    if (processes_.size() > 1) {
-      const GroupSpec spec{.name = fmt::format("planned{}", next.number),
-                           .members = processes_,
+    if (processes.size() > 1) {
+      const GroupSpec spec{.name = fmt::format("planned{}", to.number),
+                           .members = processes,
                            .timeout = config_.timeout};
-      group = transport.make_group(spec, deadline_in(spec.timeout));
+      group = transport_.make_group(spec, deadline_in(spec.timeout));
       check(group ? SyncStatus::done : SyncStatus::timed_out);
     }
-    check(move_state(device,
+    check(move_state(device_,
                      group.get(),
-                     processes_,
-                     transport.process(),
+                     processes,
+                     transport_.process(),
                      *transfers,
                      trainer != nullptr ? &trainer->stages() : nullptr,
-                     follower != nullptr ? &follower->stages() : nullptr));
-    if (follower != nullptr) {
-      const std::int64_t steps = next.span.steps;
-      follower->set_progress(
+                     next_trainer != nullptr ? &next_trainer->stages() : nullptr));
+    if (next_trainer != nullptr) {
+      const std::int64_t steps = to.span.steps;
+      next_trainer->set_progress(
           {.steps = steps, .consumed_samples = steps * before.global_batch_size()});
-      check(follower->distribute_params());
+      check(next_trainer->distribute_params());
     }
   }
 
+  Tree& tree_;
+  HostDevice device_;
+  Transport& transport_;
   const TrainerConfig& config_;
   std::int64_t num_steps_;
   const SampleSource& data_;
-  Branch root_;  // before the first step, without a plan
-  std::int64_t num_branches_ = 0;
-  std::vector<std::int64_t> processes_;
-  std::mutex mutex_;  // of all losses
 };
 
 }  // namespace
@@ -192,8 +197,10 @@ std::vector<Losses> run_planned_jobs(const std::vector<PlanSpans>& jobs,
                                      const TrainerConfig& config,
                                      std::int64_t num_steps,
                                      const SampleSource& data) {
-  Tree tree(jobs, config, num_steps, data);
-  tree.run();
+  Tree tree(jobs);
+  spawn(tree.processes(), [&](ThreadRank& thread) {
+    Follower(tree, thread.transport, config, num_steps, data).run();
+  });
   std::vector<Losses> losses;
   for (const PlanSpans& job : jobs) {
     losses.push_back(tree.losses_of(job));
