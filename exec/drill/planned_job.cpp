@@ -38,7 +38,7 @@ struct Branch {
   }
 };
 
-std::vector<GpuId> gpus_of(const Plan& plan) {
+std::vector<GpuId> players_of(const Plan& plan) {
   std::vector<GpuId> gpus;
   for (std::int64_t rank = 0; rank < plan.layout.num_ranks(); ++rank) {
     gpus.push_back(plan.layout.gpu_of(Rank(rank)));
@@ -63,7 +63,7 @@ class Tree {
       Branch* branch = &root_;
       for (const PlanSpan& span : job) {
         branch = &branch->branch_to(span, num_branches_);
-        for (const GpuId gpu : gpus_of(span.plan)) {
+        for (const GpuId gpu : players_of(span.plan)) {
           processes.insert(gpu.value());
         }
       }
@@ -149,7 +149,7 @@ class Follower {
   void hand_over(const Branch& from, Trainer* trainer, const Branch& to, Trainer* next_trainer) {
     const Plan& before = from.span.plan;
     const std::vector<std::int64_t>& processes = tree_.processes();
-    const auto transfers = state_transfers(before, to.span.plan, config_, gpus_of(before));
+    const auto transfers = state_transfers(before, to.span.plan, config_, players_of(before));
     require(transfers.has_value(), "all of a plan hold all of its state");
     std::unique_ptr<Communicator> group;
     if (processes.size() > 1) {
