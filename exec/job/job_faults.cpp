@@ -14,17 +14,27 @@ namespace {
 
 constexpr std::chrono::milliseconds kHangPoll{5};
 
-std::string fault_key(const Fault& fault) {
+std::string fault_key(const InjectedFault& fault) {
   return "struck/" + to_text(fault);
 }
 
+/// When the first step of the job began, on the clock of whoever came first to it.
+std::chrono::system_clock::time_point beginning_of_job(Store& store) {
+  using std::chrono::microseconds;
+  constexpr const char* kKey = "first_step";
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  store.compare_set(
+      kKey, std::nullopt, std::to_string(std::chrono::duration_cast<microseconds>(now).count()));
+  return std::chrono::system_clock::time_point(microseconds(std::stoll(store.get(kKey).value())));
+}
+
 /// The faults of a process that have not struck yet.
-std::vector<Fault> faults_to_come(const std::vector<Fault>& all,
-                                  std::int64_t process,
-                                  Store& store) {
-  std::vector<Fault> faults;
+std::vector<InjectedFault> faults_to_come(const std::vector<InjectedFault>& all,
+                                          std::int64_t process,
+                                          Store& store) {
+  std::vector<InjectedFault> faults;
   std::map<std::string, std::int64_t> struck;
-  for (const Fault& fault : all) {
+  for (const InjectedFault& fault : all) {
     if (fault.rank != process) {
       continue;
     }
@@ -48,15 +58,24 @@ std::string repair_key(std::int64_t process) {
   return fmt::format("repair/{}", process);
 }
 
-JobFaults::JobFaults(const std::vector<Fault>& all, const Member& self, Store& store)
+JobFaults::JobFaults(const std::vector<InjectedFault>& all, const Member& self, Store& store)
     : self_(self),
       store_(store),
-      injector_(faults_to_come(all, self.process, store),
-                {.kill = [] { static_cast<void>(std::raise(SIGKILL)); },
-                 .hang = [this](double seconds) { hang(seconds); },
-                 .on_fault = [this](const Fault& fault) { note(fault); }}) {}
+      has_faults_(!all.empty()),
+      injector_(
+          faults_to_come(all, self.process, store),
+          {.kill = [] { static_cast<void>(std::raise(SIGKILL)); },
+           .hang = [this](double seconds) { hang(seconds); },
+           .on_fault = [this](const InjectedFault& fault) { note(fault); },
+           .elapsed = [this] { return Seconds(std::chrono::system_clock::now() - job_began_); }}) {}
 
-void JobFaults::note(const Fault& fault) {
+void JobFaults::note_training() {
+  if (has_faults_) {
+    job_began_ = beginning_of_job(store_);
+  }
+}
+
+void JobFaults::note(const InjectedFault& fault) {
   store_.add(fault_key(fault), 1);
   const bool ends_it = fault.kind == FaultKind::kill || fault.kind == FaultKind::stop ||
                        fault.kind == FaultKind::hang;

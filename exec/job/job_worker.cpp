@@ -169,6 +169,7 @@ class JobWorker {
       note_progress(trainer, moment, index);
       faults_.injector().at_step(trainer, moment, index);
     });
+    faults_.note_training();
     set_steps(trainer.progress().steps);
     step_time_ = {};
     if (record.rung == Rung::checkpoint) {
