@@ -192,5 +192,5 @@ TEST_CASE("a job whose plan has lost every replica stops and says so", "[exec][w
   job.faults = parsed({"kill rank=1 step=2"});
   const JobOutcome run = run_loopback_job(job, data);
   CHECK(run.end == WorkerEnd::stopped);
-  CHECK(run.reason == "no replica can go on without the 1 GPUs that are down; repair GPUs");
+  CHECK(run.reason == "no replica can go on: 1 of 2 TP groups have lost GPUs; repair GPUs");
 }
