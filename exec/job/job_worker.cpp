@@ -130,10 +130,8 @@ class JobWorker {
               return (place_.should_stop && place_.should_stop()) ||
                      (saver_ && saver_->has_failed());
             },
-        .takes_in =
-            [this](const Trainer& trainer, const std::vector<std::int64_t>& newcomers) {
-              return takes_in(trainer.plan(), newcomers);
-            },
+        .takes_in = [this](const Trainer& trainer,
+                           const Plan& next) { return takes_in(trainer.plan(), next); },
         .restore = [this](Trainer& trainer) { restore(trainer); },
         .on_trainer = [this](Trainer& trainer,
                              const RecoveryRecord& record) { begin(trainer, record); },
@@ -160,22 +158,15 @@ class JobWorker {
     }
   }
 
-  [[nodiscard]] bool takes_in(const Plan& plan, const std::vector<std::int64_t>& newcomers) const {
+  [[nodiscard]] bool takes_in(const Plan& plan, const Plan& next) const {
     if (!config_.recovery.rejoins_when_it_pays) {
       return true;
-    }
-    std::vector<GpuId> down;
-    for (const GpuId gpu : plan.failed) {
-      if (std::find(newcomers.begin(), newcomers.end(), gpu.value()) == newcomers.end()) {
-        down.push_back(gpu);
-      }
     }
     Seconds pause = config_.recovery.rejoin_pause;
     for (const RecoveryRecord& record : worker_.recoveries()) {
       pause = record.cause == "join" ? Seconds(seconds_of(record)) : pause;
     }
-    const auto next = replan_in_place(config_.plan, Health(std::move(down)));
-    return next && rejoin_pays(plan, next.value(), step_time_, config_.train_iters - steps_, pause);
+    return rejoin_pays(plan, next, step_time_, config_.train_iters - steps_, pause);
   }
 
   /// The last checkpoint of this job, or the one that it starts from.

@@ -6,7 +6,8 @@
 namespace runflat::exec {
 namespace {
 
-constexpr std::array<std::string_view, 4> kRungNames = {"in_place", "checkpoint", "finish", "stop"};
+constexpr std::array<std::string_view, 5> kRungNames = {
+    "in_place", "checkpoint", "wait", "finish", "stop"};
 
 Value member_value(const Member& member) {
   return Value::Object{{"process", member.process}, {"life", member.life}};
@@ -51,6 +52,14 @@ StepDecision read_decision(const Reader& in) {
 
 }  // namespace
 
+std::vector<std::int64_t> processes_of(const Plan& plan) {
+  std::vector<std::int64_t> processes;
+  for (const GpuId gpu : gpus_of(plan)) {
+    processes.push_back(gpu.value());
+  }
+  return processes;
+}
+
 std::string_view name_of(Rung rung) {
   return kRungNames[static_cast<std::size_t>(rung)];
 }
@@ -67,6 +76,7 @@ Value to_value(const Standing& standing) {
                        {"next_progress", progress_value(standing.next_progress)},
                        {"decision", decision_value(standing.decision)},
                        {"seconds", standing.seconds},
+                       {"waited", standing.waited},
                        {"problem", standing.problem},
                        {"is_over", standing.is_over}};
 }
@@ -80,6 +90,7 @@ Standing read_standing(const Reader& in) {
                     .next_progress = read_progress(members.at("next_progress")),
                     .decision = read_decision(members.at("decision")),
                     .seconds = members.at("seconds").number(),
+                    .waited = members.at("waited").number(),
                     .problem = members.at("problem").text(),
                     .is_over = members.at("is_over").boolean()};
   members.finish();

@@ -82,7 +82,7 @@ class Decider {
     const Plan& current = base_ ? *base_->plan : whole_;
     Expected<Plan, Infeasible> plan = replan_(current, health());
     if (!plan) {
-      return end(Rung::stop, plan.error().reason);
+      return wait_or_stop(plan.error().reason);
     }
     next_.plan = std::move(plan).value();
     if (!situation_.has_begun && attempts_at(Rung::checkpoint) == 0) {
@@ -154,6 +154,20 @@ class Decider {
       return take(Rung::checkpoint, reason);
     }
     end(Rung::stop, policy_.may_restart ? reason : reason + "; there is no checkpoint to load");
+  }
+
+  void wait_or_stop(const std::string& reason) {
+    double waited = 0.0;
+    for (const Standing& standing : situation_.standings) {
+      waited = std::max(waited, standing.waited);
+    }
+    const double limit = std::chrono::duration<double>(policy_.wait_for_spare).count();
+    if (waited < limit) {
+      return end(Rung::wait, reason);
+    }
+    end(Rung::stop,
+        limit > 0.0 ? fmt::format("{}; waited {:.1f} s for workers to join", reason, waited)
+                    : reason);
   }
 
   void take(Rung rung, const std::string& reason) {

@@ -133,10 +133,9 @@ std::string Rendezvous::num_events() {
 }
 
 std::vector<std::int64_t> Rendezvous::newcomers(std::int64_t generation) {
-  const std::string prefix = arrivals_key(generation);
   std::vector<std::int64_t> processes;
-  for (const std::string& key : store_.list(prefix)) {
-    processes.push_back(std::stoll(key.substr(prefix.size())));
+  for (const Standing& standing : standings(generation)) {
+    processes.push_back(standing.member.process);
   }
   return processes;
 }

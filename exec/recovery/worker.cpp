@@ -49,8 +49,8 @@ Worker::Worker(Device& device,
     return;
   }
   // The first meeting is of the first life of every GPU of the plan.
-  for (std::int64_t rank = 0; rank < config.plan.layout.num_ranks(); ++rank) {
-    expected_.push_back({.process = config.plan.layout.gpu_of(Rank(rank)).value(), .life = 1});
+  for (const std::int64_t process : processes_of(config.plan)) {
+    expected_.push_back({.process = process, .life = 1});
   }
 }
 
@@ -63,14 +63,15 @@ void Worker::notice() {
 }
 
 /// Deaths and meetings that this worker's communicators do not tell of, and newcomers.
-void Worker::watch_others() {
-  sees_newcomers_ = false;
-  alarm_.set([this, next = next_meeting_, members = expected_, known = std::string()]() mutable {
+void Worker::watch(const std::vector<Member>& members) {
+  plan_with_newcomers_.reset();
+  have_newcomers_changed_ = false;
+  alarm_.set([this, next = next_meeting_, members, known = std::string()]() mutable {
     std::string events = rendezvous_.num_events();
     if (events == std::exchange(known, std::move(events))) {
       return false;
     }
-    sees_newcomers_ = !rendezvous_.newcomers(next).empty();
+    have_newcomers_changed_ = true;
     return rendezvous_.is_called(next, Clock::now()) || rendezvous_.has_lost(members);
   });
 }
@@ -127,12 +128,14 @@ WorkerEnd Worker::run() {
     reason_ = agreement.reason;
     const bool is_end = agreement.rung == Rung::finish || agreement.rung == Rung::stop;
     if (!agreement.has_member(self())) {
-      if (is_newcomer_ && !is_end) {
-        continue;  // it came too late for this one
+      if (was_member_ || is_end) {
+        return WorkerEnd::fenced;
       }
-      return WorkerEnd::fenced;
+      is_newcomer_ = true;  // it came too late for this one
+      continue;
     }
     is_newcomer_ = false;
+    was_member_ = true;
     RecoveryRecord record{.generation = agreement.generation,
                           .rung = agreement.rung,
                           .reason = agreement.reason,
@@ -142,13 +145,18 @@ WorkerEnd Worker::run() {
                           .agreed = seconds_since_notice(),
                           .decision = agreement.decision};
     explain_loss(agreement, record);
-    watch_others();
+    watch(agreement.members);
     at(RecoveryMoment::agreed);
     adopt(agreement, record);
     if (is_end) {
       return agreement.rung == Rung::finish ? WorkerEnd::finished : WorkerEnd::stopped;
     }
-    if (carry_out(agreement, record)) {
+    if (agreement.rung == Rung::wait) {
+      wait_for_others();
+      notice();
+    } else if (carry_out(agreement, record)) {
+      watch(trainers_);
+      waiting_since_.reset();
       record.carried_out = seconds_since_notice();
       recoveries_.push_back(std::move(record));
       begin_job(store_);
@@ -168,6 +176,8 @@ Standing Worker::standing() const {
   standing.generation = current_.generation;
   standing.next_generation = pending_.generation;
   standing.seconds = seconds_since_notice();
+  standing.waited =
+      waiting_since_ ? std::chrono::duration<double>(Clock::now() - *waiting_since_).count() : 0.0;
   standing.problem = problem_;
   standing.is_over = is_over_;
   if (current_.trainer) {
@@ -320,6 +330,12 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
     }
   }
   current_ = std::exchange(pending_, {});
+  trainers_.clear();
+  for (const Member& member : agreement.members) {
+    if (agreement.plan->layout.rank_of(GpuId(member.process))) {
+      trainers_.push_back(member);
+    }
+  }
   return true;
 }
 
@@ -350,10 +366,8 @@ void Worker::train() {
 bool Worker::take_steps(Trainer& trainer) {
   num_refusals_ = 0;
   while (trainer.progress().steps < config_.num_steps) {
-    const bool takes_in =
-        sees_newcomers_ && trainer.rank().value() == 0 &&
-        (!hooks_.takes_in || hooks_.takes_in(trainer, rendezvous_.newcomers(next_meeting_)));
-    const StepWishes wishes{.meets = takes_in, .stops = hooks_.should_stop && hooks_.should_stop()};
+    const StepWishes wishes{.meets = trainer.rank().value() == 0 && takes_in(trainer),
+                            .stops = hooks_.should_stop && hooks_.should_stop()};
     const StepResult result = trainer.step(data_, wishes);
     if (trainer.decision().step == trainer.progress().steps && result.is_finite &&
         trainer.phase() >= StepPhase::updated) {
@@ -384,9 +398,38 @@ bool Worker::take_steps(Trainer& trainer) {
   return false;
 }
 
+/// Whether those who wait to join are worth a meeting.
+bool Worker::takes_in(const Trainer& trainer) {
+  if (have_newcomers_changed_.exchange(false)) {
+    std::vector<GpuId> down = trainer.plan().failed;
+    for (const std::int64_t process : rendezvous_.newcomers(next_meeting_)) {
+      std::erase(down, GpuId(process));
+    }
+    Expected<Plan, Infeasible> next = hooks_.replan(trainer.plan(), Health(std::move(down)));
+    const bool is_another = next && next->layout != trainer.plan().layout;
+    plan_with_newcomers_ = is_another ? std::optional(std::move(next).value()) : std::nullopt;
+  }
+  return plan_with_newcomers_ &&
+         (!hooks_.takes_in || hooks_.takes_in(trainer, *plan_with_newcomers_));
+}
+
 void Worker::stand_by() {
   while (!rendezvous_.is_called(next_meeting_, deadline_in(kStandBy)) &&
-         !rendezvous_.has_lost(expected_)) {
+         !rendezvous_.has_lost(trainers_)) {
+  }
+}
+
+/// Until somebody joins or is lost, or it is too long.
+void Worker::wait_for_others() {
+  waiting_since_ = waiting_since_.value_or(Clock::now());
+  const Deadline deadline = *waiting_since_ + config_.recovery.wait_for_spare;
+  while (!rendezvous_.is_called(next_meeting_, std::min(deadline, deadline_in(kStandBy))) &&
+         !rendezvous_.has_lost(expected_) && rendezvous_.newcomers(next_meeting_).empty() &&
+         Clock::now() < deadline) {
+    if (hooks_.should_stop && hooks_.should_stop()) {
+      problem_ = "asked to end while it waited for workers to join: " + reason_;
+      return;
+    }
   }
 }
 

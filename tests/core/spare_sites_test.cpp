@@ -33,7 +33,7 @@ Plan job(const ParallelSizes& sizes, std::int64_t num_spares, const std::string&
   return plan;
 }
 
-std::vector<GpuId> gpus_of(const Plan& plan, std::int64_t dp, std::int64_t pp = 0) {
+std::vector<GpuId> group_of(const Plan& plan, std::int64_t dp, std::int64_t pp = 0) {
   return plan.layout.cell({.dp = DpRank(dp), .cp = CpRank(0), .pp = PpRank(pp)}).active();
 }
 
@@ -71,26 +71,27 @@ TEST_CASE("a damaged TP group moves to a spare domain and comes back", "[core][r
   const Plan whole = job({.tp = 2, .dp = 2}, 1, "ntp");
   const Health health({GpuId(3)});
   const Plan moved = replan_in_place(whole, health).value();
-  CHECK(gpus_of(moved, 0) == gpus({0, 1}));
-  CHECK(gpus_of(moved, 1) == gpus({4, 5}));
+  CHECK(group_of(moved, 0) == gpus({0, 1}));
+  CHECK(group_of(moved, 1) == gpus({4, 5}));
   CHECK(moved.replicas == whole.replicas);
   CHECK(moved.spare_domains.empty());
   CHECK(moved.reasons.back() == "Replica 1, stage 0 is on spare domain 2.");
   CHECK(replan_in_place(whole, Health()).value() == whole);
   // Without a whole spare domain it shrinks.
   const Plan shrunk = replan_in_place(whole, Health({GpuId(3), GpuId(5)})).value();
-  CHECK(gpus_of(shrunk, 1) == gpus({2}));
+  CHECK(group_of(shrunk, 1) == gpus({2}));
 }
 
 TEST_CASE("spares make whole as many replicas as they can", "[core][replan]") {
   // Replica 0 has two damaged groups, replica 1 one, and there is one spare domain.
   const ParallelSizes sizes{.tp = 2, .dp = 2, .pp = 2};
   Plan whole = job(sizes, 1, "dp_drop");
-  const Health health({gpus_of(whole, 0, 0)[0], gpus_of(whole, 0, 1)[0], gpus_of(whole, 1, 1)[1]});
+  const Health health(
+      {group_of(whole, 0, 0)[0], group_of(whole, 0, 1)[0], group_of(whole, 1, 1)[1]});
   const Plan dropped = replan_in_place(whole, health).value();
   CHECK(dropped.layout.sizes().dp == 1);
-  CHECK(gpus_of(dropped, 0, 0) == gpus_of(whole, 1, 0));
-  CHECK(gpus_of(dropped, 0, 1) == gpus({8, 9}));
+  CHECK(group_of(dropped, 0, 0) == group_of(whole, 1, 0));
+  CHECK(group_of(dropped, 0, 1) == gpus({8, 9}));
   CHECK(dropped.global_batch_size() == whole.global_batch_size());
 
   whole.policy = "spare_domain";
@@ -102,15 +103,15 @@ TEST_CASE("spares make whole as many replicas as they can", "[core][replan]") {
 TEST_CASE("spares that do not make a replica whole lift its smallest group", "[core][replan]") {
   const ParallelSizes sizes{.tp = 4, .dp = 1, .pp = 2};
   const Plan whole = job(sizes, 1, "ntp");
-  const std::vector<GpuId> first = gpus_of(whole, 0, 0);
-  const std::vector<GpuId> second = gpus_of(whole, 0, 1);
+  const std::vector<GpuId> first = group_of(whole, 0, 0);
+  const std::vector<GpuId> second = group_of(whole, 0, 1);
   const Plan uneven = replan_in_place(whole, Health({first[0], first[1], second[3]})).value();
-  CHECK(gpus_of(uneven, 0, 0) == gpus({8, 9, 10, 11}));
-  CHECK(gpus_of(uneven, 0, 1).size() == 3);
+  CHECK(group_of(uneven, 0, 0) == gpus({8, 9, 10, 11}));
+  CHECK(group_of(uneven, 0, 1).size() == 3);
   // Of two that have lost as much neither moves: the replica would be no faster.
   const Plan even = replan_in_place(whole, Health({first[0], second[3]})).value();
-  CHECK(gpus_of(even, 0, 0).size() == 3);
-  CHECK(gpus_of(even, 0, 1).size() == 3);
+  CHECK(group_of(even, 0, 0).size() == 3);
+  CHECK(group_of(even, 0, 1).size() == 3);
   CHECK(even.spare_domains == whole.spare_domains);
 }
 
@@ -170,6 +171,6 @@ TEST_CASE("a group that does not run on all its slots moves as it is", "[core][r
   whole.layout = ParallelLayout::nonuniform(whole.layout.sizes(), {{second, {1}}});
   // Two of the three spare GPUs are up, which is all it needs.
   const Plan moved = replan_in_place(whole, Health({GpuId(5), GpuId(6)})).value();
-  CHECK(gpus_of(moved, 1) == gpus({7, 8}));
+  CHECK(group_of(moved, 1) == gpus({7, 8}));
   CHECK(moved.layout.cell(second).inactive == std::vector<std::int64_t>{1});
 }
