@@ -203,6 +203,32 @@ TEST_CASE("attempts in place have a deadline", "[exec][recovery]") {
         "1 attempts to go on in place failed in 61.0 s; there is no checkpoint to load");
 }
 
+TEST_CASE("a job that no plan is possible for waits, then stops", "[exec][recovery]") {
+  Ladder ladder;
+  ladder.job.replan = [](const Plan&, const Health&) -> Expected<Plan, Infeasible> {
+    return Infeasible{"too few"};
+  };
+  ladder.situation.standings.pop_back();
+  ladder.situation.standings[1].decision = {.step = 8, .loss = 4.0};
+  CHECK(ladder.decide().rung == Rung::stop);
+  CHECK(ladder.decide().reason == "too few");
+
+  ladder.job.worker.recovery.wait_for_spare = std::chrono::milliseconds(1500);
+  const Agreement wait = ladder.decide();
+  CHECK(wait.rung == Rung::wait);
+  CHECK_FALSE(wait.plan);
+  CHECK(wait.progress.steps == 8);  // what was decided is taken before
+  CHECK(wait.holders == std::vector<std::int64_t>{0, 1, 2});
+  const Value value = to_value(wait);
+  CHECK(read_agreement(Reader(value, "agreement")) == wait);
+
+  // The one that has waited longest counts.
+  ladder.situation.standings[2].waited = 1.5;
+  const Agreement stop = ladder.decide();
+  CHECK(stop.rung == Rung::stop);
+  CHECK(stop.reason == "too few; waited 1.5 s for workers to join");
+}
+
 TEST_CASE("a job that has taken its steps is over, whoever is lost", "[exec][recovery]") {
   Ladder ladder;
   ladder.situation.num_steps = 7;
