@@ -116,6 +116,7 @@ class JobWorker {
             .trainer = config_.trainer,
             .num_steps = config_.train_iters,
             .recovery = {.in_place_deadline = config_.recovery.in_place_timeout,
+                         .wait_for_spare = config_.recovery.wait_for_spare,
                          .may_restart = config_.checkpoint.save.has_value()},
             .patience = config_.recovery.join_timeout,
             .life = place_.life};
@@ -144,6 +145,9 @@ class JobWorker {
               if (moment == RecoveryMoment::agreed && saver_) {
                 saver_->abort();
                 saver_.reset();
+              }
+              if (moment == RecoveryMoment::carried_out && worker_.trainer() == nullptr) {
+                log_.reset();  // it stands by
               }
               injector_.at(moment);
             }};
