@@ -110,7 +110,8 @@ Value to_value(const Agreement& agreement) {
                             {"base_generation", agreement.base_generation},
                             {"holders", Value::array_of(agreement.holders)},
                             {"progress", progress_value(agreement.progress)},
-                            {"decision", decision_value(agreement.decision)}};
+                            {"decision", decision_value(agreement.decision)},
+                            {"waited", agreement.waited}};
   if (agreement.plan) {
     out.set("plan", to_value(*agreement.plan));
   }
@@ -132,6 +133,7 @@ Agreement read_agreement(const Reader& in) {
   agreement.holders = fields.at("holders").integers(0, std::numeric_limits<std::int64_t>::max());
   agreement.progress = read_progress(fields.at("progress"));
   agreement.decision = read_decision(fields.at("decision"));
+  agreement.waited = fields.at("waited").number();
   if (const auto plan = fields.find("plan")) {
     agreement.plan = read_plan(*plan);
   }

@@ -65,6 +65,7 @@ struct Agreement {
   std::vector<std::int64_t> holders;
   Progress progress;         ///< of the state, once all holders have taken the update of `decision`
   StepDecision decision;     ///< of the last step, where somebody has it
+  double waited = 0.0;       ///< the longest that a member has, in seconds
   std::optional<Plan> plan;  ///< none where the job waits or ends
 
   [[nodiscard]] bool has_member(const Member& member) const;

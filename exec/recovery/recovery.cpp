@@ -29,6 +29,7 @@ class Decider {
     for (const Standing& standing : situation_.standings) {
       next_.members.push_back(standing.member);
       next_.base_generation = std::max(next_.base_generation, standing.generation);
+      next_.waited = std::max(next_.waited, standing.waited);
     }
     if (next_.base_generation >= 0) {
       base_ = agreement_of_(next_.base_generation);
@@ -157,16 +158,12 @@ class Decider {
   }
 
   void wait_or_stop(const std::string& reason) {
-    double waited = 0.0;
-    for (const Standing& standing : situation_.standings) {
-      waited = std::max(waited, standing.waited);
-    }
     const double limit = std::chrono::duration<double>(policy_.wait_for_spare).count();
-    if (waited < limit) {
+    if (next_.waited < limit) {
       return end(Rung::wait, reason);
     }
     end(Rung::stop,
-        limit > 0.0 ? fmt::format("{}; waited {:.1f} s for workers to join", reason, waited)
+        limit > 0.0 ? fmt::format("{}; waited {:.1f} s for workers to join", reason, next_.waited)
                     : reason);
   }
 

@@ -31,6 +31,7 @@ Value to_value(const RecoveryRecord& record, std::int64_t num_ranks, std::option
                      {"warm_up", ms(record.carried_out - ready)},
                      {"redo", redo ? ms(redo->count()) : Value()}}},
       {"total_ms", ms(seconds_of(record))},
+      {"waited_ms", ms(record.waited)},
       {"bytes_moved", record.bytes_moved}};
 }
 

@@ -24,6 +24,7 @@ struct RecoveryRecord {
   /// communication had failed.
   std::string cause{};
   std::string detail{};      ///< how the first that was lost had ended, where somebody knows
+  double waited = 0.0;       ///< for somebody to join, before it was noticed that one had
   std::int64_t at_step = 0;  ///< steps that were taken
   std::vector<std::int64_t> members;
   /// From the end of the first that was lost to its first sign here; negative where communication
@@ -40,7 +41,8 @@ struct RecoveryRecord {
   bool was_completed = false;    ///< this worker took the update of a torn step
 };
 
-/// From the end of what was lost, as far as it is known, until all were ready to train again.
+/// From the end of what was lost, as far as it is known, or from when the job no longer waited,
+/// until all were ready to train again.
 [[nodiscard]] double seconds_of(const RecoveryRecord& record);
 /// As the JSON log has it: spans in ms, null where one is not known.
 [[nodiscard]] Value to_value(const RecoveryRecord& record,

@@ -89,6 +89,9 @@ void Worker::explain_loss(const Agreement& agreement, RecoveryRecord& record) {
         return std::find(before.begin(), before.end(), member) == before.end();
       });
   record.cause = is_joined ? "join" : "peer_lost";
+  if (agreement.waited > 0.0) {
+    return;  // what was lost was noticed long ago
+  }
   std::optional<Death> first;
   for (const Member& member : before) {
     if (agreement.has_member(member)) {
@@ -139,6 +142,7 @@ WorkerEnd Worker::run() {
     RecoveryRecord record{.generation = agreement.generation,
                           .rung = agreement.rung,
                           .reason = agreement.reason,
+                          .waited = agreement.waited,
                           .at_step = agreement.progress.steps,
                           .members = processes_of(agreement.members),
                           .noticed = noticed_,
@@ -153,6 +157,8 @@ WorkerEnd Worker::run() {
     }
     if (agreement.rung == Rung::wait) {
       wait_for_others();
+      alarm_.clear();
+      first_sign_.reset();
       notice();
     } else if (carry_out(agreement, record)) {
       watch(trainers_);
