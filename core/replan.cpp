@@ -258,9 +258,11 @@ InPlacePolicy in_place_policy(const Plan& plan) {
   return named != kInPlacePolicies.end() ? *named : InPlacePolicy::ntp;
 }
 
-Expected<Plan, Infeasible> replan_in_place(const Plan& whole, const Health& health) {
+Expected<Plan, Infeasible> replan_in_place(const Plan& whole,
+                                           const Plan& current,
+                                           const Health& health) {
   const InPlacePolicy policy = in_place_policy(whole);
-  Plan plan = moved_to_spares(whole, health, policy != InPlacePolicy::ntp);
+  Plan plan = moved_to_spares(whole, current, health, policy != InPlacePolicy::ntp);
   explain_moves(whole, plan);
   const std::int64_t damaged = num_damaged(plan, health);
   if (damaged == 0) {

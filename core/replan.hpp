@@ -40,9 +40,17 @@ inline constexpr std::array kInPlacePolicies = {
 /// smallest group, whole rounds of the pipeline where it is interleaved. Of all such plans, the one
 /// whose slowest replica ends first; of equals, the one with the largest smallest TP degree.
 ///
-/// A pure function of the two: GPUs that come back undo what their loss did. Infeasible where no
-/// replica is left.
-[[nodiscard]] Expected<Plan, Infeasible> replan_in_place(const Plan& whole, const Health& health);
+/// GPUs that come back undo what their loss did: a pure function of `whole` and `health`, but for
+/// the spare GPUs that a group moves to, which are those that it has in `current`, where it can
+/// stay on them. Infeasible where no replica is left.
+[[nodiscard]] Expected<Plan, Infeasible> replan_in_place(const Plan& whole,
+                                                         const Plan& current,
+                                                         const Health& health);
+/// The same of a job that runs as `whole` says.
+[[nodiscard]] inline Expected<Plan, Infeasible> replan_in_place(const Plan& whole,
+                                                                const Health& health) {
+  return replan_in_place(whole, whole, health);
+}
 
 /// The time of a step of a plan in microbatches of a whole TP group: that of its slowest replica,
 /// all of whose groups wait for the one that has fewest GPUs.

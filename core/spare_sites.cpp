@@ -48,6 +48,30 @@ class SparePool {
     return true;
   }
 
+  /// Moves the group to where `place`, the same group, is, if all of that is here and up.
+  [[nodiscard]] bool take(Cell& cell, const Cell& place) {
+    const auto has = [](const std::vector<GpuId>& gpus, GpuId gpu) {
+      return std::binary_search(gpus.begin(), gpus.end(), gpu);
+    };
+    const std::vector<GpuId> active = place.active();
+    const auto spare = std::find_if(domains_.begin(), domains_.end(), [&](const Domain& domain) {
+      return std::all_of(
+                 active.begin(), active.end(), [&](GpuId gpu) { return has(domain.up, gpu); }) &&
+             std::all_of(place.slots.begin(), place.slots.end(), [&](GpuId gpu) {
+               return has(domain.up, gpu) || has(domain.down, gpu);
+             });
+    });
+    if (spare == domains_.end() || place.inactive != cell.inactive) {
+      return false;
+    }
+    for (const GpuId gpu : place.slots) {
+      std::erase(spare->up, gpu);
+      std::erase(spare->down, gpu);
+    }
+    cell.slots = place.slots;
+    return true;
+  }
+
  private:
   struct Domain {
     std::vector<GpuId> up;    // ascending
@@ -110,6 +134,22 @@ std::size_t num_to_move(const DamagedReplica& groups,
   return static_cast<std::size_t>(as_small - groups.begin());
 }
 
+/// Moves these groups; those that `current` has on spares stay there. Whether there are places for
+/// all.
+bool move_groups(const std::vector<std::size_t>& groups,
+                 SparePool pool,
+                 const ParallelLayout& current,
+                 std::vector<Cell>& cells) {
+  std::vector<std::size_t> others;
+  for (const std::size_t index : groups) {
+    if (!pool.take(cells[index], current.cells()[index])) {
+      others.push_back(index);
+    }
+  }
+  return std::all_of(
+      others.begin(), others.end(), [&](std::size_t index) { return pool.take(cells[index]); });
+}
+
 /// Those with neither a rank nor a GPU that is down.
 std::vector<DomainId> domains_left(const Plan& plan, const Health& health) {
   std::vector<DomainId> left = plan.spare_domains;
@@ -135,20 +175,32 @@ bool is_whole(const Cell& cell, const Health& health) {
   return num_up(cell, health) == cell.tp_size();
 }
 
-Plan moved_to_spares(const Plan& whole, const Health& health, bool only_whole_replicas) {
+Plan moved_to_spares(const Plan& whole,
+                     const Plan& current,
+                     const Health& health,
+                     bool only_whole_replicas) {
   Plan plan = whole;
-  if (!whole.spare_domains.empty()) {
-    std::vector<Cell> cells = whole.layout.cells();
-    SparePool pool(whole, health);
-    for (const DamagedReplica& groups : damaged_replicas(whole, health)) {
-      const std::size_t num = num_to_move(groups, cells, pool, only_whole_replicas);
-      for (std::size_t i = 0; i < num; ++i) {
-        static_cast<void>(pool.take(cells[groups[i].cell]));
-      }
-    }
-    plan.layout = ParallelLayout::from_cells(whole.layout.sizes(), std::move(cells));
-    plan.spare_domains = domains_left(plan, health);
+  if (whole.spare_domains.empty()) {
+    return plan;
   }
+  const SparePool pool(whole, health);
+  SparePool left = pool;
+  std::vector<Cell> cells = whole.layout.cells();
+  std::vector<std::size_t> moving;
+  for (const DamagedReplica& groups : damaged_replicas(whole, health)) {
+    const std::size_t num = num_to_move(groups, cells, left, only_whole_replicas);
+    for (std::size_t i = 0; i < num; ++i) {
+      moving.push_back(groups[i].cell);
+      static_cast<void>(left.take(cells[groups[i].cell]));
+    }
+  }
+  std::vector<Cell> kept = whole.layout.cells();
+  const bool has_all_replicas = current.layout.sizes() == whole.layout.sizes();
+  if (has_all_replicas && move_groups(moving, pool, current.layout, kept)) {
+    cells = std::move(kept);
+  }
+  plan.layout = ParallelLayout::from_cells(whole.layout.sizes(), std::move(cells));
+  plan.spare_domains = domains_left(plan, health);
   return plan;
 }
 

@@ -9,11 +9,11 @@ namespace runflat {
 /// that are up; healthy GPUs of a group that moves play no rank. Replicas with the fewest damaged
 /// groups come first, so that as many as can be are whole. Unless `only_whole_replicas`, spares
 /// that do not suffice for all groups of a replica take its smallest ones, where that leaves it
-/// with a larger smallest group. No other group moves. Spare domains that are in use, or have a GPU
+/// with a larger smallest group. No other group moves. Groups that `current` has on spare GPUs stay
+/// on them where they can, if it has all replicas. Spare domains that are in use, or have a GPU
 /// down, are none of the new plan.
-///
-/// A pure function of the three.
 [[nodiscard]] Plan moved_to_spares(const Plan& whole,
+                                   const Plan& current,
                                    const Health& health,
                                    bool only_whole_replicas);
 

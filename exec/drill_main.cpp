@@ -78,8 +78,8 @@ bool run(std::span<char*> words) {
                              .num_steps = config.train_iters,
                              .recovery = {.wait_for_spare = config.recovery.wait_for_spare},
                              .patience = kPatience},
-                  .replan = [&config](const Plan&, const Health& health) {
-                    return replan_in_place(config.plan, health);
+                  .replan = [&config](const Plan& current, const Health& health) {
+                    return replan_in_place(config.plan, current, health);
                   }};
   job.worker.trainer.timeout = kTimeout;
   job.deadline = kMostPerRun;

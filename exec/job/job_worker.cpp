@@ -123,34 +123,36 @@ class JobWorker {
   }
 
   [[nodiscard]] WorkerHooks hooks() {
-    return {
-        .replan = [this](const Plan&,
-                         const Health& health) { return replan_in_place(config_.plan, health); },
-        .should_stop =
-            [this] {
-              return (place_.should_stop && place_.should_stop()) ||
-                     (saver_ && saver_->has_failed());
-            },
-        .takes_in = [this](const Trainer& trainer,
-                           const Plan& next) { return takes_in(trainer.plan(), next); },
-        .restore = [this](Trainer& trainer) { restore(trainer); },
-        .on_trainer = [this](Trainer& trainer,
-                             const RecoveryRecord& record) { begin(trainer, record); },
-        .on_step = [this](
-                       Trainer& trainer,
-                       const StepResult& result) { saving([&] { after_step(trainer, result); }); },
-        .on_end = [this](Trainer& trainer) { saving([&] { finish(trainer); }); },
-        .at =
-            [this](RecoveryMoment moment) {
-              if (moment == RecoveryMoment::agreed && saver_) {
-                saver_->abort();
-                saver_.reset();
-              }
-              if (moment == RecoveryMoment::carried_out && worker_.trainer() == nullptr) {
-                log_.reset();  // it stands by
-              }
-              injector_.at(moment);
-            }};
+    return {.replan =
+                [this](const Plan& current, const Health& health) {
+                  return replan_in_place(config_.plan, current, health);
+                },
+            .should_stop =
+                [this] {
+                  return (place_.should_stop && place_.should_stop()) ||
+                         (saver_ && saver_->has_failed());
+                },
+            .takes_in = [this](const Trainer& trainer,
+                               const Plan& next) { return takes_in(trainer.plan(), next); },
+            .restore = [this](Trainer& trainer) { restore(trainer); },
+            .on_trainer = [this](Trainer& trainer,
+                                 const RecoveryRecord& record) { begin(trainer, record); },
+            .on_step =
+                [this](Trainer& trainer, const StepResult& result) {
+                  saving([&] { after_step(trainer, result); });
+                },
+            .on_end = [this](Trainer& trainer) { saving([&] { finish(trainer); }); },
+            .at =
+                [this](RecoveryMoment moment) {
+                  if (moment == RecoveryMoment::agreed && saver_) {
+                    saver_->abort();
+                    saver_.reset();
+                  }
+                  if (moment == RecoveryMoment::carried_out && worker_.trainer() == nullptr) {
+                    log_.reset();  // it stands by
+                  }
+                  injector_.at(moment);
+                }};
   }
 
   template <typename Work>

@@ -115,6 +115,19 @@ TEST_CASE("spares that do not make a replica whole lift its smallest group", "[c
   CHECK(even.spare_domains == whole.spare_domains);
 }
 
+TEST_CASE("a group stays on the spare GPUs that it has", "[core][replan]") {
+  const Plan whole = job({.tp = 2, .dp = 3}, 2, "ntp");
+  const Plan first = replan_in_place(whole, Health({GpuId(4)})).value();
+  CHECK(group_of(first, 2) == gpus({6, 7}));
+  const Plan second = replan_in_place(whole, first, Health({GpuId(1), GpuId(4)})).value();
+  CHECK(group_of(second, 0) == gpus({8, 9}));
+  CHECK(group_of(second, 2) == gpus({6, 7}));
+  const Plan third = replan_in_place(whole, second, Health({GpuId(1), GpuId(4), GpuId(6)})).value();
+  CHECK(group_of(third, 0) == gpus({8, 9}));
+  CHECK(group_of(third, 2) == gpus({5}));
+  CHECK(replan_in_place(whole, third, Health()).value() == whole);
+}
+
 TEST_CASE("laws of spares and policies", "[core][replan]") {
   Dice dice(21);
   std::int64_t num_planned = 0;
@@ -161,6 +174,17 @@ TEST_CASE("laws of spares and policies", "[core][replan]") {
       num_elsewhere += std::count(whole.spare_domains.begin(), whole.spare_domains.end(), domain);
     }
     CHECK(num_elsewhere <= damaged);
+    // What a plan was made for needs no other, and history changes nothing but places on spares.
+    CHECK(replan_in_place(whole, *plan, health).value() == *plan);
+    const Health next = random_health(whole, dice);
+    const auto fresh = replan_in_place(whole, next);
+    const auto after = replan_in_place(whole, *plan, next);
+    REQUIRE(fresh.has_value() == after.has_value());
+    if (fresh) {
+      CHECK(after->layout.num_ranks() == fresh->layout.num_ranks());
+      CHECK(after->replicas == fresh->replicas);
+      CHECK(read_plan(Reader(to_value(*after), "plan")) == *after);
+    }
   }
   CHECK(num_planned > 200);
 }

@@ -25,8 +25,8 @@ inline exec::LoopbackJob job_of(const ModelSpec& model,
   const Plan plan = plan_of(model, layout);
   exec::LoopbackJob job{
       .worker = {.plan = plan, .trainer = config_of(layout), .num_steps = num_steps},
-      .replan = [plan](const Plan&, const Health& health) {
-        return replan_in_place(plan, health);
+      .replan = [plan](const Plan& current, const Health& health) {
+        return replan_in_place(plan, current, health);
       }};
   job.worker.trainer.timeout = std::chrono::milliseconds(1000);
   job.worker.patience = std::chrono::milliseconds(500);
