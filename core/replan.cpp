@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <functional>
 #include <limits>
 #include <map>
 #include <numeric>
 #include <optional>
+#include <queue>
 #include <utility>
 #include <vector>
 
@@ -130,11 +132,20 @@ class InPlacePlanner {
   /// The largest degree of at most `num` that the model can be divided by; 0: none.
   [[nodiscard]] std::int64_t largest_degree(std::int64_t num, std::int64_t sync_degree) const {
     for (std::int64_t degree = num; degree >= sync_degree; --degree) {
-      if (!check_division(whole_.model, degree, sync_degree)) {
+      if (can_divide(degree, sync_degree)) {
         return degree;
       }
     }
     return 0;
+  }
+
+  /// Groups ask the same again and again.
+  [[nodiscard]] bool can_divide(std::int64_t degree, std::int64_t sync_degree) const {
+    const auto [known, is_new] = divisions_.try_emplace({degree, sync_degree}, false);
+    if (is_new) {
+      known->second = !check_division(whole_.model, degree, sync_degree);
+    }
+    return known->second;
   }
 
   /// Gives out the microbatches one round after another, each to whoever ends first with it.
@@ -158,12 +169,16 @@ class InPlacePlanner {
     const auto time_with = [&](std::size_t i, std::int64_t more) {
       return static_cast<double>(shares[i] + more) / speeds[i];
     };
+    using End = std::pair<double, std::size_t>;  // with one round more, of a replica
+    std::priority_queue<End, std::vector<End>, std::greater<>> ends;
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+      ends.emplace(time_with(i, round), i);
+    }
     for (; left > 0; left -= round) {
-      std::size_t first = 0;
-      for (std::size_t i = 1; i < shares.size(); ++i) {
-        first = time_with(i, round) < time_with(first, round) ? i : first;
-      }
+      const std::size_t first = ends.top().second;
+      ends.pop();
       shares[first] += round;
+      ends.emplace(time_with(first, round), first);
     }
     choice.time = 0.0;
     for (std::size_t i = 0; i < shares.size(); ++i) {
@@ -214,6 +229,7 @@ class InPlacePlanner {
   const Plan& whole_;
   const Health& health_;
   InPlacePolicy policy_;
+  mutable std::map<std::pair<std::int64_t, std::int64_t>, bool> divisions_;
 };
 
 std::int64_t num_damaged(const Plan& plan, const Health& health) {
