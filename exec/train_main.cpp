@@ -15,6 +15,8 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
+#include <fmt/format.h>
 #include <memory>
 #include <span>
 #include <vector>
@@ -55,11 +57,24 @@ void run_threads(const TrainConfig& config, const TrainOptions& options) {
   });
 }
 
+/// The GPU of a worker, or its number on this host where it has one for itself.
+std::int64_t place_on_host(const WorkerProcess& self, std::int64_t ranks_per_gpu) {
+  if (ranks_per_gpu == 1) {
+    return self.local_rank;
+  }
+  const GpuShare place = gpu_share(self.local_rank, count_gpus(), ranks_per_gpu);
+  if (place.share > 0) {
+    ::setenv("NCCL_HOSTID", fmt::format("{}/{}", self.host, place.share).c_str(), 1);
+  }
+  return place.gpu;
+}
+
 void run_process(const TrainConfig& config,
                  const TrainOptions& options,
                  const WorkerProcess& self) {
   const TrainInput input = make_train_input(config);
-  Backend backend = make_backend(options.backend, self.local_rank, config.trainer.type);
+  Backend backend = make_backend(
+      options.backend, place_on_host(self, options.ranks_per_gpu), config.trainer.type);
   const std::shared_ptr<Store> store = make_store(self.store_url, config.trainer.timeout);
   const auto make_gloo = [&] {
     return make_gloo_transport({.store = store, .process = self.process, .host = self.host});

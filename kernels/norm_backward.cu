@@ -1,7 +1,7 @@
-// Backward of norms. Rows of bf16 wait in shared memory, two ahead of the one that is worked on, so
-// that every element is read once and loads cost no registers. Gain and bias gradients are summed
-// over a block's rows in registers; every block leaves one row of partial sums, which a second
-// launch adds up in order.
+// Backward of norms. Rows of bf16 wait in shared memory, three ahead of the one that is worked on,
+// so that every element is read once and loads cost no registers. Gain and bias gradients are
+// summed over a block's rows in registers; every block leaves one row of partial sums, which a
+// second launch adds up in order.
 
 #include "kernels/bulk_copy.cuh"
 #include "kernels/device.cuh"
@@ -17,10 +17,10 @@ namespace {
 // One block for each SM, of several teams of threads that take rows by themselves.
 constexpr int kPer = 2;  // packs of a row that a thread has
 constexpr int kBackwardBlocks = 132;
-constexpr int kTeamThreads = 768;  // of all teams: leaves 80 registers to a thread
+constexpr int kTeamThreads = 512;  // of all teams: leaves 128 registers to a thread
 constexpr int kMaxTeamSize = 512;
-constexpr int kMaxTeams = 6;
-constexpr int kStages = 3;
+constexpr int kMaxTeams = 4;
+constexpr int kStages = 4;
 constexpr int kStageTensors = 3;  // dy, z, dresidual
 using Bf16 = __nv_bfloat16;
 constexpr int kBf16Pack = kPackSize<Bf16>;
@@ -110,16 +110,15 @@ struct Columns {
   const Team& team;
   const NormBackwardArgs& args;
   int cols;
-  // LayerNorm's other sums take the registers: it reads the gain again, out of the cache.
-  Pack<Bf16, kBf16Pack> kept_gain[kCentred ? 1 : kPer];
+  Pack<Bf16, kBf16Pack> gain[kPer];
   float dgain[kPer][kBf16Pack] = {};
   float dbias[kCentred ? kPer : 1][kBf16Pack] = {};
 
   __device__ __forceinline__ Columns(const Team& of, const NormBackwardArgs& call)
       : team(of), args(call), cols(static_cast<int>(call.cols)) {
-    if constexpr (!kCentred) {
-      for_each([&](int i, int first) { kept_gain[i] = load_gain(first); });
-    }
+    for_each([&](int i, int first) {
+      gain[i] = load_pack<kBf16Pack>(static_cast<const Bf16*>(args.gain) + first);
+    });
   }
 
   /// f(i, first column) of the thread's packs.
@@ -131,16 +130,6 @@ struct Columns {
       if (first < cols) {
         f(i, first);
       }
-    }
-  }
-  [[nodiscard]] __device__ __forceinline__ Pack<Bf16, kBf16Pack> load_gain(int first) const {
-    return load_pack<kBf16Pack>(static_cast<const Bf16*>(args.gain) + first);
-  }
-  [[nodiscard]] __device__ __forceinline__ Numbers gain(int i, int first) const {
-    if constexpr (kCentred) {
-      return Numbers(load_gain(first));
-    } else {
-      return Numbers(kept_gain[i]);
     }
   }
   [[nodiscard]] __device__ __forceinline__ Numbers staged(int stage, int which, int first) const {
@@ -155,7 +144,7 @@ struct Columns {
     for_each([&](int i, int first) {
       const Numbers dy = staged(stage, 0, first);
       const Numbers z = staged(stage, 1, first);
-      const Numbers factor = gain(i, first);
+      const Numbers factor(gain[i]);
 #pragma unroll
       for (int j = 0; j < kBf16Pack; ++j) {
         const float scaled = dy[j] * ((kCentred ? z[j] - row.mean : z[j]) * row.rstd);
@@ -179,7 +168,7 @@ struct Columns {
     for_each([&](int i, int first) {
       const Numbers dy = staged(stage, 0, first);
       const Numbers z = staged(stage, 1, first);
-      const Numbers factor = gain(i, first);
+      const Numbers factor(gain[i]);
       Numbers dx;
 #pragma unroll
       for (int j = 0; j < kBf16Pack; ++j) {
@@ -207,20 +196,23 @@ struct Columns {
   }
 };
 
-/// Teams' sums meet in shared memory and leave as the block's row of partial sums.
+/// Teams' sums meet in shared memory and leave as the block's rows of partial sums.
 template <bool kCentred>
 __device__ void write_partials(const Columns<kCentred>& columns, int num_teams, float* shared) {
+  constexpr int kSums = kCentred ? 2 : 1;
   const int cols = columns.cols;
-  for (int which = 0; which < (kCentred ? 2 : 1); ++which) {
-    __syncthreads();
-    columns.write_sums(which, shared + columns.team.index * cols);
-    __syncthreads();
+  __syncthreads();
+  for (int which = 0; which < kSums; ++which) {
+    columns.write_sums(which, shared + (which * num_teams + columns.team.index) * cols);
+  }
+  __syncthreads();
+  for (int which = 0; which < kSums; ++which) {
     float* partials = static_cast<float*>(columns.args.workspace) +
                       (which * std::int64_t{gridDim.x} + blockIdx.x) * cols;
     for (int col = static_cast<int>(threadIdx.x); col < cols; col += static_cast<int>(blockDim.x)) {
       float total = 0.0F;
       for (int team = 0; team < num_teams; ++team) {
-        total += shared[team * cols + col];
+        total += shared[(which * num_teams + team) * cols + col];
       }
       partials[col] = total;
     }
@@ -327,8 +319,9 @@ std::int64_t launch_teams(const NormBackwardArgs& args, Stream stream) {
   const int num_teams = kTeamThreads / team_size;
   const auto shared_bytes =
       static_cast<int>(num_teams * kStages * kStageTensors * args.cols * size_of(DataType::bf16));
-  const std::int64_t blocks =
-      std::min<std::int64_t>(ceil_div(args.rows, num_teams), kBackwardBlocks);
+  // As few blocks as take no more turns: the last turn is a full one.
+  const std::int64_t turns = ceil_div(args.rows, std::int64_t{kBackwardBlocks} * num_teams);
+  const std::int64_t blocks = ceil_div(args.rows, turns * num_teams);
   check_cuda(cudaFuncSetAttribute(norm_backward_kernel<kCentred>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   shared_bytes),

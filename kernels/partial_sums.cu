@@ -15,6 +15,8 @@ __global__ void __launch_bounds__(kLanes* kWarp) partial_sums_kernel(const Parti
   const float* partials = blockIdx.y == 0 ? sums.partials : sums.other_partials;
   float* dst = blockIdx.y == 0 ? sums.dst : sums.other_dst;
   const std::int64_t col = std::int64_t{blockIdx.x} * kWarp + threadIdx.x;
+  const bool is_last = threadIdx.y == 0 && col < sums.cols;
+  const float before = is_last ? dst[col] : 0.0F;  // the first stage does not change it
   cudaGridDependencySynchronize();
   float sum = 0.0F;
   if (col < sums.cols) {
@@ -25,12 +27,12 @@ __global__ void __launch_bounds__(kLanes* kWarp) partial_sums_kernel(const Parti
   }
   shared[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
-  if (threadIdx.y == 0 && col < sums.cols) {
+  if (is_last) {
     float total = 0.0F;
     for (int lane = 0; lane < kLanes; ++lane) {
       total += shared[lane][threadIdx.x];
     }
-    dst[col] += total;
+    dst[col] = before + total;
   }
 }
 

@@ -86,11 +86,17 @@ NcclCommunicator::NcclCommunicator(CudaDevice& device,
 }
 
 NcclCommunicator::~NcclCommunicator() {
-  // Finalising waits for peers, who may be gone: aborting frees as well and waits for nobody.
   if (comm_ != nullptr) {
     static_cast<void>(cudaStreamSynchronize(stream_.get()));
-    static_cast<void>(ncclCommAbort(comm_));
+    free_aside();
   }
+}
+
+/// Takes half a second, which nobody has to wait for. Finalising would wait for peers, who may be
+/// gone: aborting frees as well.
+void NcclCommunicator::free_aside() {
+  device_.run_aside(
+      [comm = std::exchange(comm_, nullptr)] { static_cast<void>(ncclCommAbort(comm)); });
 }
 
 void NcclCommunicator::fail(SyncStatus status) {
@@ -101,7 +107,7 @@ void NcclCommunicator::fail(SyncStatus status) {
 ncclResult_t NcclCommunicator::state() {
   const std::lock_guard lock(mutex_);
   ncclResult_t result = ncclSuccess;
-  const bool is_known = comm_ != nullptr && ncclCommGetAsyncError(comm_, &result) == ncclSuccess;
+  const bool is_known = is_usable() && ncclCommGetAsyncError(comm_, &result) == ncclSuccess;
   return is_known ? result : ncclRemoteError;
 }
 
@@ -110,7 +116,7 @@ void NcclCommunicator::settle(const std::function<ncclResult_t(ncclComm_t)>& cal
   ncclResult_t result = ncclRemoteError;
   {
     const std::lock_guard lock(mutex_);
-    if (comm_ != nullptr) {
+    if (is_usable()) {
       result = call(comm_);
     }
   }
@@ -290,16 +296,17 @@ SyncStatus NcclCommunicator::wait(Deadline deadline, const std::function<bool()>
 
 void NcclCommunicator::abort() {
   fail(SyncStatus::peer_lost);
-  ncclComm_t comm = nullptr;
+  device_.bind_thread();
   {
     const std::lock_guard lock(mutex_);
-    comm = std::exchange(comm_, nullptr);
+    if (comm_ == nullptr || std::exchange(is_revoked_, true)) {
+      return;
+    }
+    const ncclResult_t result = ncclCommRevoke(comm_, NCCL_REVOKE_DEFAULT);
+    if (result != ncclSuccess && result != ncclInProgress) {
+      free_aside();
+    }
   }
-  if (comm == nullptr) {
-    return;
-  }
-  // Its operations end at once; freeing it takes half a second, which nobody has to wait for.
-  device_.run_aside([comm] { static_cast<void>(ncclCommAbort(comm)); });
   const Deadline deadline = deadline_in(timeout_);
   while (cudaStreamQuery(stream_.get()) == cudaErrorNotReady && Clock::now() < deadline) {
     std::this_thread::sleep_for(kPollPause);

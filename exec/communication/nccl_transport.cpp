@@ -13,6 +13,12 @@
 namespace runflat::exec {
 namespace {
 
+constexpr int kFirstVersion = 22809;
+
+std::string text_of(int version) {
+  return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
+}
+
 class NcclTransport : public Transport {
  public:
   NcclTransport(CudaDevice& device, Store& store, std::int64_t process)
@@ -123,6 +129,14 @@ class NcclTransport : public Transport {
 }  // namespace
 
 std::unique_ptr<Transport> make_nccl_transport(Device& device, Store& store, std::int64_t process) {
+  int version = 0;
+  static_cast<void>(ncclGetVersion(&version));
+  if (version < kFirstVersion) {
+    throw Unavailable(
+        fmt::format("NCCL {} was loaded: RunFlat needs 2.28.9 or later, which recovers from the "
+                    "loss of a peer (LD_LIBRARY_PATH says where it is looked for)",
+                    text_of(version)));
+  }
   return std::make_unique<NcclTransport>(dynamic_cast<CudaDevice&>(device), store, process);
 }
 
@@ -133,14 +147,12 @@ std::string gpu_versions() {
   static_cast<void>(cudaDriverGetVersion(&driver));
   static_cast<void>(cudaRuntimeGetVersion(&runtime));
   static_cast<void>(ncclGetVersion(&nccl));
-  return fmt::format("driver CUDA {}.{}, CUDA runtime {}.{}, NCCL {}.{}.{} (built with {})",
+  return fmt::format("driver CUDA {}.{}, CUDA runtime {}.{}, NCCL {} (built with {})",
                      driver / 1000,
                      driver % 1000 / 10,
                      runtime / 1000,
                      runtime % 1000 / 10,
-                     nccl / 10000,
-                     nccl % 10000 / 100,
-                     nccl % 100,
+                     text_of(nccl),
                      NCCL_VERSION_CODE);
 }
 

@@ -79,13 +79,17 @@ CudaDevice::~CudaDevice() {
   give_back();
 }
 
+void CudaDevice::bind_thread() const {
+  check_cuda(cudaSetDevice(index_), "cudaSetDevice");
+}
+
 void CudaDevice::run_aside(std::function<void()> work) {
   const std::lock_guard lock(aside_mutex_);
   std::erase_if(aside_, [](const std::future<void>& past) {
     return past.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
   });
-  aside_.push_back(std::async(std::launch::async, [index = index_, work = std::move(work)] {
-    check_cuda(cudaSetDevice(index), "cudaSetDevice");
+  aside_.push_back(std::async(std::launch::async, [this, work = std::move(work)] {
+    bind_thread();
     work();
   }));
 }

@@ -30,6 +30,10 @@ class CudaDevice : public Device {
   [[nodiscard]] int index() const { return index_; }
   [[nodiscard]] cudaStream_t stream() const { return stream_.get(); }
 
+  /// A thread that did not make the device calls it before CUDA: otherwise CUDA takes GPU 0 for it,
+  /// and half a second to set that up.
+  void bind_thread() const;
+
   /// Runs what need not be waited for; it ends before the device does. Called from any thread.
   void run_aside(std::function<void()> work);
 

@@ -16,7 +16,7 @@
 namespace runflat::exec {
 namespace {
 
-constexpr long kPollNanoseconds = 20'000'000;
+constexpr long kPollNanoseconds = 10'000'000;
 constexpr std::chrono::seconds kGrace{5};  // for a worker that was left out to find that
 constexpr const char* kFailedKey = "failed";
 
@@ -87,6 +87,7 @@ void Agent::start(Worker& worker) {
   ++worker.num_starts;
   worker.starts_at_step.reset();
   worker.stopped_since.reset();
+  worker.is_dying = false;
   worker.was_in = false;
   worker.left_out_since.reset();
 }
@@ -96,6 +97,7 @@ void Agent::look_after(Worker& worker) {
     if (worker.child->has_ended()) {
       note_end(worker);
     } else {
+      note_fatal_signal(worker);
       end_what_does_not_go_on(worker);
     }
   } else if (!worker.is_gone && !has_ended() && Clock::now() >= worker.may_start) {
@@ -105,6 +107,16 @@ void Agent::look_after(Worker& worker) {
     if (is_repaired) {
       start(worker);
     }
+  }
+}
+
+/// The others need not wait until the system has taken the worker's GPU from it.
+void Agent::note_fatal_signal(Worker& worker) {
+  const int signal = worker.is_dying ? 0 : worker.child->fatal_signal();
+  if (signal != 0) {
+    worker.is_dying = true;
+    mark_dead(
+        store_, {.process = worker.place.process, .life = worker.place.life}, killed_by(signal));
   }
 }
 

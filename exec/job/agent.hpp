@@ -59,6 +59,7 @@ class Agent {
     Clock::time_point may_start{};
     std::optional<std::int64_t> starts_at_step{};  // of the job, after a fault on demand
     bool is_gone = false;                          // for ever
+    bool is_dying = false;                         // of a signal, and the others know
     std::optional<Clock::time_point> stopped_since{};
     bool was_in = false;  // one of the agreements, in this life
     std::optional<Clock::time_point> left_out_since{};
@@ -67,6 +68,7 @@ class Agent {
 
   void start(Worker& worker);
   void look_after(Worker& worker);
+  void note_fatal_signal(Worker& worker);
   void note_end(Worker& worker);
   void plan_restart(Worker& worker);
   void look_at_job();

@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <iostream>
+#include <iterator>
+#include <sstream>
 #include <string_view>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -19,6 +21,8 @@ namespace {
 
 constexpr std::string_view kReasonPrefix = "runflat: ";
 constexpr int kCannotStart = 127;
+constexpr std::size_t kExitCode = 49;  // in stat_fields: as waitpid gives it
+constexpr int kSignalMask = 0x7f;
 
 /// What exec needs: pointers that end with a null one.
 std::vector<char*> pointers(std::vector<std::string>& words) {
@@ -45,6 +49,17 @@ std::vector<std::string> changed_environment(const std::vector<std::string>& cha
     }
   }
   return result;
+}
+
+/// What follows the name in /proc/PID/stat (proc(5)), from the state on; empty without such a
+/// process.
+std::vector<std::string> stat_fields(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string text;
+  std::getline(file, text);
+  const std::size_t end_of_name = text.rfind(')');
+  std::istringstream rest(end_of_name != text.npos ? text.substr(end_of_name + 1) : "");
+  return {std::istream_iterator<std::string>(rest), {}};
 }
 
 /// After fork: only what may be called there.
@@ -138,22 +153,29 @@ bool ChildProcess::has_ended() {
   return has_ended_;
 }
 
+int ChildProcess::fatal_signal() const {
+  const std::vector<std::string> fields = stat_fields(pid_);
+  const bool has_died = !fields.empty() && fields.front() == "Z";
+  return has_died && fields.size() > kExitCode ? std::stoi(fields[kExitCode]) & kSignalMask : 0;
+}
+
 bool ChildProcess::is_stopped() const {
-  std::ifstream file(fmt::format("/proc/{}/stat", pid_));
-  std::string text;
-  std::getline(file, text);
-  const std::size_t end_of_name = text.rfind(')');
-  return end_of_name != text.npos && end_of_name + 2 < text.size() && text[end_of_name + 2] == 'T';
+  const std::vector<std::string> fields = stat_fields(pid_);
+  return !fields.empty() && fields.front() == "T";
 }
 
 void ChildProcess::send(int signal) const {
   ::kill(pid_, signal);
 }
 
+std::string killed_by(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  return fmt::format("was killed by SIG{}", name != nullptr ? name : std::to_string(signal));
+}
+
 std::string ChildProcess::describe() const {
   if (status_ < 0) {
-    const char* name = ::sigabbrev_np(-status_);
-    return fmt::format("was killed by SIG{}", name != nullptr ? name : std::to_string(-status_));
+    return killed_by(-status_);
   }
   return fmt::format("ended with status {}{}{}", status_, reason_.empty() ? "" : ": ", reason_);
 }

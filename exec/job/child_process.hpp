@@ -24,6 +24,9 @@ class ChildProcess {
 
   /// Whether it has ended; never waits.
   [[nodiscard]] bool has_ended();
+  /// The signal that ends it, 0 where none does or the system does not tell: a process that holds a
+  /// GPU takes a tenth of a second and more from a signal to its end.
+  [[nodiscard]] int fatal_signal() const;
   /// Whether it is stopped, as by SIGSTOP.
   [[nodiscard]] bool is_stopped() const;
   void send(int signal) const;
@@ -43,5 +46,8 @@ class ChildProcess {
   std::string reason_;  // of the reader until it has ended
   std::thread reader_;
 };
+
+/// `was killed by SIGKILL`.
+[[nodiscard]] std::string killed_by(int signal);
 
 }  // namespace runflat::exec

@@ -26,6 +26,7 @@ struct TrainOptions {
   std::optional<std::filesystem::path> timeline;  ///< Chrome trace of the last step
   std::vector<Fault> faults;                      ///< on demand, of all processes
   std::string version;                            ///< of this program
+  std::int64_t ranks_per_gpu = 1;                 ///< more: gpu_share
 };
 
 /// What a job is given, which ranks of one process share.

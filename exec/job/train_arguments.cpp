@@ -3,6 +3,7 @@
 #include "core/document.hpp"
 #include "core/error.hpp"
 #include "exec/job/command_line.hpp"
+#include "exec/job/launch_environment.hpp"
 
 namespace runflat::exec {
 namespace {
@@ -17,9 +18,21 @@ void check_transport(TrainOptions& options) {
     throw ParseError(
         "--transport", "", "expected loopback, gloo or nccl, found " + options.transport);
   }
+  if (!is_cuda && options.ranks_per_gpu > 1) {
+    throw ParseError("--ranks-per-gpu", "", "ranks share GPUs with --backend cuda");
+  }
   if (is_cuda != (options.transport == "nccl")) {
     throw ParseError("--transport", "", "nccl goes with --backend cuda, and the others with cpu");
   }
+}
+
+std::int64_t read_ranks_per_gpu(const std::string& text) {
+  const auto number = environment_number([&](const char* /*name*/) { return std::optional(text); },
+                                         "--ranks-per-gpu");
+  if (*number < 1) {
+    throw ParseError("--ranks-per-gpu", "", "expected at least 1");
+  }
+  return *number;
 }
 
 }  // namespace
@@ -50,6 +63,8 @@ TrainArguments parse_train_arguments(std::span<char*> words) {
           arguments.options.timeline = value;
         } else if (option == "--inject") {
           add_faults(value, arguments.options.faults);
+        } else if (option == "--ranks-per-gpu") {
+          arguments.options.ranks_per_gpu = read_ranks_per_gpu(value);
         } else if (option == "--set") {
           arguments.overrides.push_back(value);
         } else {

@@ -16,8 +16,8 @@ struct TrainArguments {
   TrainOptions options;
 };
 
-/// CONFIG and --backend, --transport, --log, --timeline, --inject, --set. Without a transport: that
-/// of the backend, nccl or gloo. ParseError for what does not fit together.
+/// CONFIG and --backend, --transport, --log, --timeline, --inject, --ranks-per-gpu, --set. Without
+/// a transport: that of the backend, nccl or gloo. ParseError for what does not fit together.
 [[nodiscard]] TrainArguments parse_train_arguments(std::span<char*> words);
 
 /// `text` is a file of faults, TOML or JSON, or one fault.

@@ -36,6 +36,18 @@ std::vector<WorkerProcess> workers_of(const LaunchPlace& place, const Plan& plan
   return workers;
 }
 
+GpuShare gpu_share(std::int64_t local_rank, std::int64_t num_gpus, std::int64_t ranks_per_gpu) {
+  if (local_rank >= num_gpus * ranks_per_gpu) {
+    throw ParseError("--ranks-per-gpu",
+                     "",
+                     fmt::format("{} ranks on each of {} GPUs leave none for local rank {}",
+                                 ranks_per_gpu,
+                                 num_gpus,
+                                 local_rank));
+  }
+  return {.gpu = local_rank % num_gpus, .share = local_rank / num_gpus};
+}
+
 std::vector<std::string> to_environment(const WorkerProcess& worker) {
   return {fmt::format("RUNFLAT_PROCESS={}", worker.process),
           fmt::format("RUNFLAT_LIFE={}", worker.life),

@@ -27,6 +27,20 @@ struct WorkerProcess {
 /// these.
 [[nodiscard]] std::vector<WorkerProcess> workers_of(const LaunchPlace& place, const Plan& plan);
 
+/// The GPU of a worker where several share one: the first ranks of a host have one each, the next
+/// as many again. NCCL takes one rank of a host per GPU: the workers of each share count as a host
+/// of their own, which talks to the others by the network. For trying out layouts that need more
+/// GPUs, not for speed. ParseError where more would share one than are asked to.
+struct GpuShare {
+  std::int64_t gpu = 0;
+  std::int64_t share = 0;  ///< from 0
+
+  friend bool operator==(const GpuShare&, const GpuShare&) = default;
+};
+[[nodiscard]] GpuShare gpu_share(std::int64_t local_rank,
+                                 std::int64_t num_gpus,
+                                 std::int64_t ranks_per_gpu);
+
 /// As `NAME=value`.
 [[nodiscard]] std::vector<std::string> to_environment(const WorkerProcess& worker);
 /// Nothing in a process that no agent has started. ParseError for what is no place.

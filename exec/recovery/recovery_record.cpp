@@ -1,9 +1,19 @@
 #include "exec/recovery/recovery_record.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 
 namespace runflat::exec {
+namespace {
+
+double unix_time(Clock::time_point when) {
+  const std::chrono::duration<double> ago = Clock::now() - when;
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  return (now - ago).count();
+}
+
+}  // namespace
 
 double seconds_of(const RecoveryRecord& record) {
   return std::max(0.0, record.detected.value_or(0.0)) + record.quiesced + record.carried_out;
@@ -32,6 +42,7 @@ Value to_value(const RecoveryRecord& record, std::int64_t num_ranks, std::option
                      {"redo", redo ? ms(redo->count()) : Value()}}},
       {"total_ms", ms(seconds_of(record))},
       {"waited_ms", ms(record.waited)},
+      {"ready_at", unix_time(record.noticed) + record.carried_out},
       {"bytes_moved", record.bytes_moved}};
 }
 

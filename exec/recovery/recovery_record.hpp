@@ -44,7 +44,8 @@ struct RecoveryRecord {
 /// From the end of what was lost, as far as it is known, or from when the job no longer waited,
 /// until all were ready to train again.
 [[nodiscard]] double seconds_of(const RecoveryRecord& record);
-/// As the JSON log has it: spans in ms, null where one is not known.
+/// As the JSON log has it: spans in ms, null where one is not known; `ready_at`, when all were
+/// ready to train again, in seconds of Unix time.
 [[nodiscard]] Value to_value(const RecoveryRecord& record,
                              std::int64_t num_ranks,
                              std::optional<Seconds> redo);

@@ -126,6 +126,9 @@ WorkerEnd Worker::run() {
   if (has_ended_) {
     return WorkerEnd::fenced;
   }
+  if (is_newcomer_) {
+    warm_up();
+  }
   while (true) {
     const Agreement agreement = meet();
     reason_ = agreement.reason;
@@ -174,6 +177,14 @@ WorkerEnd Worker::run() {
       alarm_.clear();
     }
   }
+}
+
+/// The first group of a process may take its library a second, for which nobody waits yet.
+void Worker::warm_up() {
+  const GroupSpec alone{.name = fmt::format("warm/{}/{}", self().process, self().life),
+                        .members = {self().process},
+                        .timeout = config_.trainer.timeout};
+  static_cast<void>(transport_.make_group(alone, deadline_in(alone.timeout)));
 }
 
 Standing Worker::standing() const {

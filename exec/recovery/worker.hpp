@@ -114,6 +114,7 @@ class Worker {
     std::unique_ptr<Trainer> trainer;
   };
 
+  void warm_up();
   [[nodiscard]] Agreement meet();
   [[nodiscard]] Standing standing() const;
   void adopt(const Agreement& agreement, RecoveryRecord& record);

@@ -224,7 +224,6 @@ void Trainer::complete(const StepDecision& decision) {
 }
 
 void Trainer::retire() {
-  groups_ = {};
   chunks_.clear();
   microbatches_.clear();
   for (const auto& state : states_) {

@@ -86,8 +86,9 @@ class Trainer {
   /// Takes the update of a decided step that this rank has not taken: it holds the reduced
   /// gradients. Needs no communicator.
   void complete(const StepDecision& decision);
-  /// Frees all but the optimizer state, which is moved to the next plan: nothing but stages() and
-  /// progress() may be used afterwards.
+  /// Frees the memory of all but the optimizer state, which is moved to the next plan: nothing but
+  /// stages() and progress() may be used afterwards. The groups end with the trainer: freeing them
+  /// would hold up those of the next plan.
   void retire();
   /// Makes all parameters from their masters. Ends every step; all ranks call it.
   [[nodiscard]] SyncStatus distribute_params();

@@ -132,7 +132,9 @@ def recovery_command(
     overrides: options.Overrides = None,
     backend: Annotated[str, typer.Option(help="What ranks compute on: cpu, cuda.")] = "cuda",
     count: Annotated[int, typer.Option(min=1, max=1000, help="Ranks to kill, one by one.")] = 4,
+    down: Annotated[int, typer.Option(min=1, help="How many of them are down at a time.")] = 1,
     spacing: Annotated[int, typer.Option(min=2, help="Steps before each of them.")] = 20,
+    ranks_per_gpu: options.RanksPerGpu = 1,
     json_file: _Json = None,
 ) -> None:
     """Kill ranks in the middle of steps, and time how the others go on and take them back.
@@ -141,7 +143,15 @@ def recovery_command(
     """
     path = config_file(config)
     ways = bench_recovery.time_ways(require_gpus(2)) if backend == "cuda" else []
-    result = bench_recovery.time_recoveries(path, overrides or [], backend, count, spacing)
+    result = bench_recovery.time_recoveries(
+        path,
+        overrides or [],
+        backend,
+        count=count,
+        down=down,
+        spacing=spacing,
+        ranks_per_gpu=ranks_per_gpu,
+    )
     result["ways"] = ways
     publish(result, bench_recovery.lines_of(result), json_file)
 

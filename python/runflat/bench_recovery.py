@@ -33,6 +33,8 @@ WAYS = (
 )
 _WITHOUT_LOSS = WAYS[:3]
 _TIMEOUT_SECONDS = 120.0
+_RESTART_SECONDS = 1.0
+_TIME_TO_KILL_ANOTHER = 5.0  # seconds in which those that were killed before stay away
 _WAY_COLUMNS = (
     Column("way", "way", 18),
     Column("quiesce ms", "quiesce_ms", 11, ".1f"),
@@ -45,6 +47,7 @@ _RECOVERY_COLUMNS = (
     Column("count", "count", 6, "d"),
     *(Column(name, name, 13, ".1f") for name in SPANS),
     Column("total ms", "total", 9, ".1f"),
+    Column("after kill ms", "after_kill", 14, ".1f"),
     Column("worst ms", "worst", 9, ".1f"),
 )
 
@@ -76,10 +79,18 @@ def _time_way(way: str, num_gpus: int) -> dict[str, Any]:
 
 
 def time_recoveries(
-    config: Path, overrides: list[str], backend: str, count: int, spacing: int
+    config: Path,
+    overrides: list[str],
+    backend: str,
+    *,
+    count: int,
+    down: int,
+    spacing: int,
+    ranks_per_gpu: int,
 ) -> dict[str, Any]:
-    """A run in which `count` ranks are killed one after another, each `spacing` steps after the one
-    before is back."""
+    """A run in which `count` ranks are killed one after another, `spacing` steps apart: `down` of
+    them, then others once those are back."""
+    restart_delay = _RESTART_SECONDS + (down - 1) * _TIME_TO_KILL_ANOTHER
     changed = [
         *overrides,
         "training.train_iters=1000000",
@@ -88,12 +99,14 @@ def time_recoveries(
         "optimizer={lr = 1e-4}",
         "data={mock_data = true}",
         "log={log_interval = 1000000}",
-        f"recovery={{max_restarts = {count}, restart_delay_s = 1.0}}",
+        f"recovery={{max_restarts = {count}, restart_delay_s = {restart_delay}}}",
     ]
     with TemporaryDirectory(prefix="runflat-") as folder:
         log = Path(folder) / "run.jsonl"
         command = [str(program("runflat-agent")), str(config), "--backend", backend]
         command += ["--transport", "nccl" if backend == "cuda" else "gloo", "--log", str(log)]
+        if ranks_per_gpu > 1:
+            command += ["--ranks-per-gpu", str(ranks_per_gpu)]
         for assignment in changed:
             command += ["--set", assignment]
         agent = subprocess.Popen(
@@ -101,12 +114,15 @@ def time_recoveries(
         )
         run = _Run(agent, log)
         memory: list[list[int]] = []
+        kills: list[float] = []
         try:
             for number in range(count):
                 run.wait_for_steps(spacing)
-                run.kill_rank(number)
-                for what in ("lost ", "joined by "):
-                    run.wait_for_recovery(what, number + 1)
+                kills.append(run.kill_rank(number))
+                run.wait_for_loss(kills[-1])
+                memory.append(_used_memory() if backend == "cuda" else [])
+                if (number + 1) % down == 0 or number + 1 == count:
+                    run.wait_until_whole()
                     memory.append(_used_memory() if backend == "cuda" else [])
             agent.send_signal(signal.SIGTERM)
             _, errors = agent.communicate(timeout=_TIMEOUT_SECONDS)
@@ -115,15 +131,23 @@ def time_recoveries(
         if agent.returncode != 0:
             raise ParseError(errors.strip().splitlines()[-1])
         header, *records = read_json_lines(log)
+    recoveries = [record["recovery"] for record in records if "recovery" in record]
+    for kill in kills:
+        recovery = next(one for one in recoveries if _makes_up_for(one, kill))
+        recovery["after_kill_ms"] = (recovery["ready_at"] - kill) * 1e3
     return {
-        "measured_with": _facts(header, backend),
-        "recoveries": [record["recovery"] for record in records if "recovery" in record],
+        "measured_with": _facts(header, backend) | {"ranks_per_gpu": ranks_per_gpu},
+        "recoveries": recoveries,
         "steps": sum("step" in record for record in records),
         "median_step_ms": statistics.median(
             record["step_time_ms"] for record in records if record.get("step_time_ms")
         ),
         "used_memory_mb": memory,
     }
+
+
+def _makes_up_for(recovery: dict[str, Any], kill: float) -> bool:
+    return "lost " in recovery["reason"] and recovery["ready_at"] > kill
 
 
 class _Run:
@@ -137,21 +161,25 @@ class _Run:
         target = self._count('{"step":') + count
         self._wait(lambda: self._count('{"step":') >= target, f"{count} steps")
 
-    def wait_for_recovery(self, what: str, number: int) -> None:
-        """The `number`-th that tells of this; one may tell of both, where it took that long."""
+    def wait_for_loss(self, kill: float) -> None:
         self._wait(
-            lambda: (
-                sum(what in line for line in self._lines() if line.startswith('{"recovery":'))
-                >= number
-            ),
-            f"recovery {number}",
+            lambda: any(_makes_up_for(one, kill) for one in self._recoveries()),
+            "the recovery from a kill",
         )
 
-    def kill_rank(self, number: int) -> None:
-        """All in turn, the last one first."""
-        workers = sorted(self._workers().items())
-        _, pid = workers[-1 - number % len(workers)]
+    def wait_until_whole(self) -> None:
+        self._wait(
+            lambda: self._recoveries()[-1]["num_ranks"] == self._header()["world_size"],
+            "the return of all",
+        )
+
+    def kill_rank(self, number: int) -> float:
+        """All in turn, the last one first. Returns when, in seconds of Unix time."""
+        process = self._header()["world_size"] - 1 - number % self._header()["world_size"]
+        pid = self._workers()[process]
+        when = time.time()
         os.kill(pid, signal.SIGKILL)
+        return when
 
     def _workers(self) -> dict[int, int]:
         """Process ids by the workers' numbers."""
@@ -163,6 +191,16 @@ class _Run:
             number = next(v for v in variables if v.startswith(b"RUNFLAT_PROCESS="))
             workers[int(number.partition(b"=")[2])] = pid
         return workers
+
+    def _header(self) -> dict[str, Any]:
+        return json.loads(self._lines()[0])
+
+    def _recoveries(self) -> list[dict[str, Any]]:
+        return [
+            json.loads(line)["recovery"]
+            for line in self._lines()
+            if line.startswith('{"recovery":') and line.endswith("}")
+        ]
 
     def _count(self, start: str) -> int:
         return sum(line.startswith(start) for line in self._lines())
@@ -204,13 +242,16 @@ def summary(recoveries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             known = [one["spans_ms"][span] for one in group if one["spans_ms"][span] is not None]
             row[span] = statistics.median(known) if known else None
         totals = [one["total_ms"] for one in group]
-        rows.append(row | {"total": statistics.median(totals), "worst": max(totals)})
+        kills = [one["after_kill_ms"] for one in group if "after_kill_ms" in one]
+        row["total"] = statistics.median(totals)
+        row["after_kill"] = statistics.median(kills) if kills else None
+        rows.append(row | {"worst": max(totals + kills)})
     return rows
 
 
 def lines_of(result: dict[str, Any]) -> list[str]:
     lines = fact_lines(result["measured_with"] | {"steps": result["steps"]})
-    lines += ["#", "# medians in ms; total: from the end of a rank to the new plan's first step"]
+    lines += ["#", "# medians in ms until the new plan's first step; worst: the longest of all"]
     lines += table_lines(_RECOVERY_COLUMNS, summary(result["recoveries"]))
     if result["ways"]:
         lines += ["#", "# communicators of NCCL; after a loss, of the survivors"]

@@ -23,6 +23,14 @@ Faults = Annotated[
         help="Faults on demand: a TOML file, or 'kill rank=3 step=20'. Repeats.",
     ),
 ]
+RanksPerGpu = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=64,
+        help="Ranks that share a GPU, as if each were on a host of its own: to try out layouts.",
+    ),
+]
 Policies = Annotated[str, typer.Option(help="Recovery policies to compare, as a,b; default: all.")]
 Trials = Annotated[
     int, typer.Option(min=1, max=100_000, help="Simulated runs per policy and point.")

@@ -35,6 +35,7 @@ def train_command(
         Path | None, typer.Option(metavar="FILE", help="Write a Chrome trace of the last step.")
     ] = None,
     inject: options.Faults = None,
+    ranks_per_gpu: options.RanksPerGpu = 1,
 ) -> None:
     """Train a model on any layout, nonuniform ones too.
 
@@ -53,6 +54,8 @@ def train_command(
     for option, values in (("--set", overrides), ("--inject", inject)):
         for value in values or []:
             arguments += [option, value]
+    if ranks_per_gpu > 1:
+        arguments += ["--ranks-per-gpu", str(ranks_per_gpu)]
     executable = str(program("runflat-train" if transport == "loopback" else "runflat-agent"))
     os.execv(executable, [executable, *arguments])
 

@@ -335,6 +335,7 @@ def test_recoveries_are_timed_on_the_cpu(run: Run, tmp_path: Path) -> None:
         spans = dict(recovery["spans_ms"])
         spans.pop("redo")
         assert sum(spans.values()) == pytest.approx(recovery["total_ms"], abs=1.0)
+        assert recovery["after_kill_ms"] > recovery["total_ms"] - 1.0
 
 
 def test_collectives_of_threads_are_timed_and_right(run: Run) -> None:

@@ -252,6 +252,7 @@ def test_a_job_that_cannot_run_is_one_line(
         (("--backend", "tpu"), "--backend: expected cpu or cuda, found tpu"),
         (("--transport", "mpi"), "--transport: expected loopback, gloo or nccl, found mpi"),
         (("--backend", "cuda", "--transport", "gloo"), "--transport: nccl goes with"),
+        (("--ranks-per-gpu", "2"), "--ranks-per-gpu: ranks share GPUs with --backend cuda"),
         (("--log", "no/run.jsonl"), "no/run.jsonl: No such file or directory"),
     ],
 )
