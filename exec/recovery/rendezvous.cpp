@@ -14,6 +14,7 @@ namespace {
 constexpr std::chrono::milliseconds kPoll{2};
 constexpr const char* kLastKey = "agreed/last";
 constexpr const char* kBegunKey = "begun";
+constexpr const char* kIsOver = "over";
 
 std::string agreement_key(std::int64_t generation) {
   return fmt::format("agreed/{}", generation);
@@ -144,6 +145,11 @@ bool Rendezvous::is_called(std::int64_t generation, Deadline deadline) {
   return store_.wait(call_key(generation), deadline).has_value();
 }
 
+bool Rendezvous::is_called_early(std::int64_t generation) {
+  const std::optional<std::string> call = store_.get(call_key(generation));
+  return call && *call != kIsOver;
+}
+
 bool Rendezvous::has_lost(const std::vector<Member>& members) {
   return std::any_of(members.begin(), members.end(), [this](const Member& member) {
     return is_dead(store_, member);
@@ -157,7 +163,9 @@ Agreement Rendezvous::meet(std::int64_t generation,
                            const Decide& decide) {
   store_.set(fmt::format("{}{}", arrivals_key(generation), self_.process),
              to_json_text(to_value(standing), -1));
-  if (!is_newcomer) {
+  if (standing.is_over) {
+    static_cast<void>(store_.compare_set(call_key(generation), std::nullopt, kIsOver));
+  } else if (!is_newcomer) {
     store_.set(call_key(generation), "");
   }
   store_.add(kEventsKey, 1);

@@ -47,6 +47,9 @@ class Rendezvous {
   [[nodiscard]] std::string num_events();
   /// Whether it is being held; waits for that until the deadline.
   [[nodiscard]] bool is_called(std::int64_t generation, Deadline deadline);
+  /// Whether it is, and not because whoever called it has done all that the job has to do: the
+  /// others are about to come by themselves then.
+  [[nodiscard]] bool is_called_early(std::int64_t generation);
   [[nodiscard]] bool has_lost(const std::vector<Member>& members);
 
  private:

@@ -68,11 +68,12 @@ void Worker::watch(const std::vector<Member>& members) {
   have_newcomers_changed_ = false;
   alarm_.set([this, next = next_meeting_, members, known = std::string()]() mutable {
     std::string events = rendezvous_.num_events();
-    if (events == std::exchange(known, std::move(events))) {
+    if (events == known) {
       return false;
     }
+    known = std::move(events);
     have_newcomers_changed_ = true;
-    return rendezvous_.is_called(next, Clock::now()) || rendezvous_.has_lost(members);
+    return rendezvous_.is_called_early(next) || rendezvous_.has_lost(members);
   });
 }
 

@@ -94,6 +94,20 @@ TEST_CASE("nobody waits for the dead, and for the others only so long", "[exec][
   CHECK_FALSE(found.has_member(late.self()));
 }
 
+TEST_CASE("the end of the job calls nobody out of a step", "[exec][rendezvous]") {
+  MemoryStore store;
+  Rendezvous done(store, {0, 1}, 200ms);
+  Standing standing = standing_of(done);
+  standing.is_over = true;
+  const auto decide = [](const auto& here) { return all_of(0, here); };
+  static_cast<void>(done.meet(0, {done.self()}, standing, false, decide));
+  CHECK(done.is_called(0, Clock::now()));
+  CHECK_FALSE(done.is_called_early(0));
+  Rendezvous lost(store, {1, 1}, 200ms);
+  static_cast<void>(lost.meet(0, {lost.self()}, standing_of(lost), false, decide));
+  CHECK(done.is_called_early(0));
+}
+
 TEST_CASE("a process that comes back has another life", "[exec][rendezvous]") {
   MemoryStore store;
   static_cast<void>(meet(store, 2, {}));
@@ -108,6 +122,7 @@ TEST_CASE("what a worker says and what all agree on read back to the bit", "[exe
   standing.generation = 5;
   standing.progress = {.steps = 7, .consumed_samples = 84};
   standing.decision = {.step = 7, .squared_sum = 0.1, .tokens = 3.0, .loss = 1.0 / 3.0};
+  standing.waited = 0.1;
   const Value value = parse_json(to_json_text(to_value(standing), -1), "standing");
   CHECK(read_standing(Reader(value, "standing")) == standing);
   Agreement agreement{.generation = 6,
@@ -119,6 +134,7 @@ TEST_CASE("what a worker says and what all agree on read back to the bit", "[exe
                       .holders = {3},
                       .progress = standing.progress,
                       .decision = standing.decision,
+                      .waited = 1.0 / 3.0,
                       .plan = std::nullopt};
   const Value text = parse_json(to_json_text(to_value(agreement), -1), "agreement");
   CHECK(read_agreement(Reader(text, "agreement")) == agreement);
