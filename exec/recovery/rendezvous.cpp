@@ -12,6 +12,8 @@ namespace runflat::exec {
 namespace {
 
 constexpr std::chrono::milliseconds kPoll{2};
+constexpr std::chrono::milliseconds kStandBy{50};  // of newcomers, who may wait for days
+constexpr std::chrono::seconds kLookAround{1};
 constexpr const char* kLastKey = "agreed/last";
 constexpr const char* kBegunKey = "begun";
 constexpr const char* kIsOver = "over";
@@ -170,10 +172,20 @@ Agreement Rendezvous::meet(std::int64_t generation,
   }
   store_.add(kEventsKey, 1);
   std::optional<Deadline> deadline;
+  std::string known;
+  Clock::time_point looked;
   while (true) {
     if (auto agreed = find_agreement(store_, generation, deadline_in(kPoll))) {
       note_last(generation);
       return std::move(*agreed);
+    }
+    if (is_newcomer && !is_called(generation, deadline_in(kStandBy))) {
+      const std::string events = num_events();
+      if (events == known && Clock::now() - looked < kLookAround) {
+        continue;
+      }
+      known = events;
+      looked = Clock::now();
     }
     const std::vector<Standing> here = standings(generation);
     const bool are_all_here =
