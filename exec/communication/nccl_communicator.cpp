@@ -13,6 +13,7 @@ namespace {
 using kernels::check_cuda;
 
 constexpr std::size_t kNumEvents = 256;
+constexpr std::int64_t kBarrierBytes = kernels::size_of(DataType::int32);
 constexpr auto kPollPause = std::chrono::microseconds(50);
 
 ncclDataType_t nccl_type(DataType type) {
@@ -73,13 +74,13 @@ NcclCommunicator::NcclCommunicator(CudaDevice& device,
       comm_(comm),
       timeout_(timeout),
       stream_(make_stream(-5)),
-      compute_(make_event(false)),
-      barrier_(device.allocate(kernels::size_of(DataType::int32))) {
+      compute_(make_event(false)) {
   int number = 0;
   settle([&](ncclComm_t it) { return ncclCommUserRank(it, &number); }, deadline_in(timeout));
   rank_ = number;
   settle([&](ncclComm_t it) { return ncclCommCount(it, &number); }, deadline_in(timeout));
   size_ = number;
+  barrier_ = device.allocate(kBarrierBytes + 2 * size_);
   for (std::size_t i = 0; i < kNumEvents; ++i) {
     events_.push_back(make_event(false));
   }
@@ -257,6 +258,42 @@ Ticket NcclCommunicator::exchange(std::span<const Send> sends, std::span<const R
   });
 }
 
+void NcclCommunicator::connect(std::span<const std::unique_ptr<NcclCommunicator>> groups) {
+  ncclResult_t result = ncclGroupStart();
+  for (const auto& group : groups) {
+    if (group != nullptr && result == ncclSuccess) {
+      result = group->post_connections();
+    }
+  }
+  const ncclResult_t end = ncclGroupEnd();
+  const bool is_posted = result == ncclSuccess && (end == ncclSuccess || end == ncclInProgress);
+  for (const auto& group : groups) {
+    if (group != nullptr && !is_posted) {
+      group->fail(SyncStatus::peer_lost);
+    }
+  }
+}
+
+/// A byte to and from every peer, and a barrier, within a group of NCCL.
+ncclResult_t NcclCommunicator::post_connections() {
+  ncclResult_t result = ncclSuccess;
+  for (int peer = 0; peer < size_ && result == ncclSuccess; ++peer) {
+    if (peer != rank_) {
+      result =
+          ncclSend(barrier_.at(kBarrierBytes + peer), 1, ncclUint8, peer, comm_, stream_.get());
+    }
+    if (peer != rank_ && result == ncclSuccess) {
+      result = ncclRecv(
+          barrier_.at(kBarrierBytes + size_ + peer), 1, ncclUint8, peer, comm_, stream_.get());
+    }
+  }
+  if (result == ncclSuccess) {
+    result = ncclAllReduce(
+        barrier_.data(), barrier_.data(), 1, ncclInt32, ncclSum, comm_, stream_.get());
+  }
+  return result;
+}
+
 Ticket NcclCommunicator::barrier() {
   return all_reduce(barrier_.data(), 1, DataType::int32, ReduceOp::sum);
 }
@@ -278,12 +315,13 @@ void NcclCommunicator::join(Ticket ticket) {
 
 SyncStatus NcclCommunicator::wait(Deadline deadline, const std::function<bool()>& is_interrupted) {
   while (status_ == SyncStatus::done) {
+    const ncclResult_t result = state();
     const cudaError_t done = cudaStreamQuery(stream_.get());
-    if (done == cudaSuccess) {
+    if (done == cudaSuccess && result != ncclInProgress) {  // nothing is still to be posted
       break;
     }
-    const ncclResult_t result = state();
-    if (done != cudaErrorNotReady || (result != ncclSuccess && result != ncclInProgress)) {
+    if ((done != cudaSuccess && done != cudaErrorNotReady) ||
+        (result != ncclSuccess && result != ncclInProgress)) {
       fail(SyncStatus::peer_lost);
     } else if (Clock::now() > deadline || is_interrupted()) {
       fail(SyncStatus::timed_out);

@@ -52,6 +52,11 @@ class NcclCommunicator : public Communicator {
   void follow(Communicator& other, Ticket ticket) override;
   void join(Ticket ticket) override;
   [[nodiscard]] SyncStatus status() const override { return status_; }
+  /// Connects every pair of each of them, side by side, and all rings: a connection takes a third
+  /// of a second, and those that are made within a step can block each other. Ends when wait()
+  /// does, for each of them. Those that are nullptr are left out.
+  static void connect(std::span<const std::unique_ptr<NcclCommunicator>> groups);
+
   [[nodiscard]] SyncStatus wait(Deadline deadline) override {
     return wait(deadline, [] { return false; });
   }
@@ -72,6 +77,7 @@ class NcclCommunicator : public Communicator {
   };
 
   void free_aside();
+  [[nodiscard]] ncclResult_t post_connections();
   Ticket run(const std::function<ncclResult_t(ncclComm_t)>& call);
   void start_timing(Ticket ticket);
   /// Calls and waits on the host until the communicator has taken it.

@@ -36,13 +36,7 @@ class NcclTransport : public Transport {
         break;
       }
     }
-    std::vector<Buffer> bytes;  // freed after what may fail has been aborted
-    for (const auto& group : made) {
-      if (group) {
-        bytes.push_back(device_.allocate(2 * group->size()));
-        connect_all(*group, bytes.back());
-      }
-    }
+    NcclCommunicator::connect(made);
     std::vector<std::unique_ptr<Communicator>> connected(groups.size());
     for (std::size_t i = 0; i < made.size() && made[i] != nullptr; ++i) {
       const auto& interrupt = groups[i].is_interrupted;
@@ -104,21 +98,6 @@ class NcclTransport : public Transport {
     }
     std::copy(value->begin(), value->end(), id.internal);
     return true;
-  }
-
-  /// Connects every pair now: connections that are made within a step can block each other.
-  /// One byte to and from everybody.
-  static void connect_all(Communicator& group, const Buffer& bytes) {
-    std::vector<Send> sends;
-    std::vector<Receive> receives;
-    for (std::int64_t peer = 0; peer < group.size(); ++peer) {
-      if (peer != group.rank()) {
-        sends.push_back({peer, bytes.at(peer), 1});
-        receives.push_back({peer, bytes.at(group.size() + peer), 1});
-      }
-    }
-    group.exchange(sends, receives);
-    group.barrier();
   }
 
   CudaDevice& device_;

@@ -205,6 +205,7 @@ class Job {
                            saver.after_step(trainer);
                          },
                      .on_end = {},
+                     .on_finish = {},
                      .at =
                          [&](RecoveryMoment moment) {
                            if (moment == RecoveryMoment::agreed) {

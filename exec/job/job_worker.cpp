@@ -142,6 +142,7 @@ class JobWorker {
                   saving([&] { after_step(trainer, result); });
                 },
             .on_end = [this](Trainer& trainer) { saving([&] { finish(trainer); }); },
+            .on_finish = [this](const Agreement& agreement) { log_last_step(agreement); },
             .at =
                 [this](RecoveryMoment moment) {
                   if (moment == RecoveryMoment::agreed && saver_) {
@@ -206,23 +207,34 @@ class JobWorker {
             }
           });
     }
-    open_log(trainer, record);
+    follow_log(trainer, record);
     if (options_.timeline) {
       recoveries_.push_back(record);
       trainer.record();
     }
   }
 
-  void open_log(const Trainer& trainer, const RecoveryRecord& record) {
+  void open_log(bool is_continued) {
+    if (!log_) {
+      log_.emplace(config_, options_.log, is_continued, std::cout);
+    }
+  }
+
+  void log_completed(const Trainer& trainer, const StepDecision& decision) {
+    if (decision.step == steps_ && options_.log && log_->last_step() < steps_) {
+      log_->add(completed(trainer, decision));
+    }
+  }
+
+  /// It belongs to the last rank.
+  void follow_log(const Trainer& trainer, const RecoveryRecord& record) {
     if (trainer.rank().value() + 1 != trainer.plan().layout.num_ranks()) {
       log_.reset();
       return;
     }
     const JobStart& start = input_.start;
     const bool is_first = record.generation == 0;
-    if (!log_) {
-      log_.emplace(config_, options_.log, !is_first || start.progress.steps > 0, std::cout);
-    }
+    open_log(!is_first || start.progress.steps > 0);
     if (is_first) {
       log_->add_header(header_of(config_, options_, start));
       if (start.checkpoint) {
@@ -230,10 +242,25 @@ class JobWorker {
       }
       return;
     }
-    if (record.decision.step == steps_ && options_.log && log_->last_step() < steps_) {
-      log_->add(completed(trainer, record.decision));
-    }
+    log_completed(trainer, record.decision);
     recovery_ = record;
+  }
+
+  /// Where the rank that has the log was lost with the last step, the last of the others writes it.
+  void log_last_step(const Agreement& agreement) {
+    const Trainer* trainer = worker_.trainer();
+    if (trainer == nullptr || agreement.holders.empty()) {
+      return;
+    }
+    const ParallelLayout& layout = trainer->plan().layout;
+    const std::int64_t writer = layout.gpu_of(Rank(layout.num_ranks() - 1)).value();
+    const std::vector<std::int64_t>& holders = agreement.holders;
+    const bool is_lost = std::find(holders.begin(), holders.end(), writer) == holders.end();
+    if (place_.compute.process() == (is_lost ? holders.back() : writer)) {
+      steps_ = trainer->progress().steps;
+      open_log(true);
+      log_completed(*trainer, agreement.decision);
+    }
   }
 
   void after_step(Trainer& trainer, const StepResult& result) {

@@ -16,7 +16,6 @@ constexpr std::chrono::milliseconds kStandBy{50};  // of newcomers, who may wait
 constexpr std::chrono::seconds kLookAround{1};
 constexpr const char* kLastKey = "agreed/last";
 constexpr const char* kBegunKey = "begun";
-constexpr const char* kIsOver = "over";
 
 std::string agreement_key(std::int64_t generation) {
   return fmt::format("agreed/{}", generation);
@@ -24,6 +23,10 @@ std::string agreement_key(std::int64_t generation) {
 
 std::string call_key(std::int64_t generation) {
   return fmt::format("called/{}", generation);
+}
+
+std::string help_key(std::int64_t generation) {
+  return fmt::format("help/{}", generation);
 }
 
 std::string arrivals_key(std::int64_t generation) {
@@ -147,9 +150,13 @@ bool Rendezvous::is_called(std::int64_t generation, Deadline deadline) {
   return store_.wait(call_key(generation), deadline).has_value();
 }
 
-bool Rendezvous::is_called_early(std::int64_t generation) {
-  const std::optional<std::string> call = store_.get(call_key(generation));
-  return call && *call != kIsOver;
+bool Rendezvous::is_needed(std::int64_t generation) {
+  return store_.get(help_key(generation)).has_value();
+}
+
+void Rendezvous::call_for_help(std::int64_t generation) {
+  store_.set(help_key(generation), "");
+  store_.add(kEventsKey, 1);
 }
 
 bool Rendezvous::has_lost(const std::vector<Member>& members) {
@@ -161,16 +168,17 @@ bool Rendezvous::has_lost(const std::vector<Member>& members) {
 Agreement Rendezvous::meet(std::int64_t generation,
                            const std::vector<Member>& expected,
                            const Standing& standing,
-                           bool is_newcomer,
+                           Arrival arrival,
                            const Decide& decide) {
   store_.set(fmt::format("{}{}", arrivals_key(generation), self_.process),
              to_json_text(to_value(standing), -1));
-  if (standing.is_over) {
-    static_cast<void>(store_.compare_set(call_key(generation), std::nullopt, kIsOver));
-  } else if (!is_newcomer) {
+  if (arrival != Arrival::newcomer) {
     store_.set(call_key(generation), "");
   }
   store_.add(kEventsKey, 1);
+  if (arrival == Arrival::in_need) {
+    call_for_help(generation);
+  }
   std::optional<Deadline> deadline;
   std::string known;
   Clock::time_point looked;
@@ -179,7 +187,7 @@ Agreement Rendezvous::meet(std::int64_t generation,
       note_last(generation);
       return std::move(*agreed);
     }
-    if (is_newcomer && !is_called(generation, deadline_in(kStandBy))) {
+    if (arrival == Arrival::newcomer && !is_called(generation, deadline_in(kStandBy))) {
       const std::string events = num_events();
       if (events == known && Clock::now() - looked < kLookAround) {
         continue;
@@ -201,6 +209,9 @@ Agreement Rendezvous::meet(std::int64_t generation,
     }
     deadline = deadline ? deadline : deadline_in(patience_);
     const bool is_late = Clock::now() >= *deadline;
+    if (Clock::now() + patience_ / 2 >= *deadline && !is_needed(generation)) {
+      call_for_help(generation);
+    }
     // The first decides; should it be gone, whoever is there, and the store takes one of them.
     const bool is_here = std::any_of(
         here.begin(), here.end(), [this](const Standing& other) { return other.member == self_; });

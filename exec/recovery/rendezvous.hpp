@@ -12,6 +12,13 @@
 
 namespace runflat::exec {
 
+/// How a process comes to a meeting.
+enum class Arrival : std::uint8_t {
+  newcomer,  ///< waits until others hold the meeting
+  due,       ///< calls it; all have agreed to, and come when they are done with what they do
+  in_need,   ///< calls it, and the others are to leave all else: somebody may be lost
+};
+
 /// Where the processes of a job meet, in the Store, to agree on how to go on. Meetings are numbered
 /// by generation; each leads to one Agreement, which whoever is among its members carries out, and
 /// if that fails all of them come to the next meeting.
@@ -34,11 +41,11 @@ class Rendezvous {
   using Decide = std::function<Agreement(const std::vector<Standing>& standings)>;
 
   /// Comes to a meeting and returns what was agreed, maybe without this process. `expected` are
-  /// those that it waits for. A newcomer waits until others call the meeting.
+  /// those that it waits for. Who has waited for half the patience is in need.
   [[nodiscard]] Agreement meet(std::int64_t generation,
                                const std::vector<Member>& expected,
                                const Standing& standing,
-                               bool is_newcomer,
+                               Arrival arrival,
                                const Decide& decide);
 
   /// The processes that wait for this meeting to be held.
@@ -47,14 +54,14 @@ class Rendezvous {
   [[nodiscard]] std::string num_events();
   /// Whether it is being held; waits for that until the deadline.
   [[nodiscard]] bool is_called(std::int64_t generation, Deadline deadline);
-  /// Whether it is, and not because whoever called it has done all that the job has to do: the
-  /// others are about to come by themselves then.
-  [[nodiscard]] bool is_called_early(std::int64_t generation);
+  /// Whether somebody there is in need of the others.
+  [[nodiscard]] bool is_needed(std::int64_t generation);
   [[nodiscard]] bool has_lost(const std::vector<Member>& members);
 
  private:
   [[nodiscard]] std::vector<Standing> standings(std::int64_t generation);
   void note_last(std::int64_t generation);
+  void call_for_help(std::int64_t generation);
 
   Store& store_;
   Member self_;

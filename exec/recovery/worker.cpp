@@ -21,6 +21,15 @@ std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
   return processes;
 }
 
+/// In the order of the plan's ranks.
+std::vector<std::int64_t> processes_of(const ParallelLayout& layout) {
+  std::vector<std::int64_t> processes;
+  for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
+    processes.push_back(layout.gpu_of(Rank(rank)).value());
+  }
+  return processes;
+}
+
 }  // namespace
 
 Worker::Worker(Device& device,
@@ -41,7 +50,7 @@ Worker::Worker(Device& device,
                    .life = config.life > 0 ? config.life : begin_life(store, transport.process())},
                   config.patience) {
   if (const auto last = last_agreement(store)) {
-    is_newcomer_ = true;
+    arrival_ = Arrival::newcomer;
     has_ended_ = last->rung == Rung::finish || last->rung == Rung::stop;
     reason_ = last->reason;
     next_meeting_ = last->generation + 1;
@@ -73,7 +82,7 @@ void Worker::watch(const std::vector<Member>& members) {
     }
     known = std::move(events);
     have_newcomers_changed_ = true;
-    return rendezvous_.is_called_early(next) || rendezvous_.has_lost(members);
+    return rendezvous_.is_needed(next) || rendezvous_.has_lost(members);
   });
 }
 
@@ -127,7 +136,7 @@ WorkerEnd Worker::run() {
   if (has_ended_) {
     return WorkerEnd::fenced;
   }
-  if (is_newcomer_) {
+  if (arrival_ == Arrival::newcomer) {
     warm_up();
   }
   while (true) {
@@ -138,11 +147,13 @@ WorkerEnd Worker::run() {
       if (was_member_ || is_end) {
         return WorkerEnd::fenced;
       }
-      is_newcomer_ = true;  // it came too late for this one
+      arrival_ = Arrival::newcomer;  // it came too late for this one
       continue;
     }
-    is_newcomer_ = false;
     was_member_ = true;
+    if (std::exchange(arrival_, Arrival::in_need) == Arrival::newcomer) {
+      noticed_ = Clock::now();  // until now it has held nobody up
+    }
     RecoveryRecord record{.generation = agreement.generation,
                           .rung = agreement.rung,
                           .reason = agreement.reason,
@@ -156,6 +167,9 @@ WorkerEnd Worker::run() {
     watch(agreement.members);
     at(RecoveryMoment::agreed);
     adopt(agreement, record);
+    if (agreement.rung == Rung::finish && hooks_.on_finish) {
+      hooks_.on_finish(agreement);
+    }
     if (is_end) {
       return agreement.rung == Rung::finish ? WorkerEnd::finished : WorkerEnd::stopped;
     }
@@ -211,7 +225,7 @@ Standing Worker::standing() const {
 Agreement Worker::meet() {
   const std::int64_t generation = next_meeting_;
   Agreement agreement = rendezvous_.meet(
-      generation, expected_, standing(), is_newcomer_, [&](const std::vector<Standing>& standings) {
+      generation, expected_, standing(), arrival_, [&](const std::vector<Standing>& standings) {
         Situation situation{.generation = generation,
                             .standings = standings,
                             .previous = std::nullopt,
@@ -297,20 +311,24 @@ SyncStatus Worker::bring_state(const Agreement& agreement,
 }
 
 bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
-  const std::vector<std::int64_t> members = processes_of(agreement.members);
-  const GroupSpec spec{.name = fmt::format("g{}/members", agreement.generation),
-                       .members = members,
-                       .timeout = config_.trainer.timeout};
+  std::vector<std::int64_t> members = processes_of(agreement.members);
+  const std::vector<std::int64_t> trained = processes_of(agreement.plan->layout);
+  const bool all_train = trained.size() == members.size();
   Tenure next{.generation = agreement.generation, .trainer = nullptr};
-  std::unique_ptr<Communicator> group;  // ends before the memory that it moves
+  std::unique_ptr<Communicator> with_others;  // ends before the memory that it moves
   std::optional<Alarm::Guard> group_guard;
   std::optional<Alarm::Guard> trainer_guard;
-  if (members.size() > 1) {
-    group = transport_.make_group(spec, deadline_in(spec.timeout));
-    if (!group) {
+  if (all_train) {
+    members = trained;  // the trainers' own group is of all
+  } else {
+    with_others = transport_.make_group({.name = fmt::format("g{}/members", agreement.generation),
+                                         .members = members,
+                                         .timeout = config_.trainer.timeout},
+                                        deadline_in(config_.trainer.timeout));
+    if (!with_others) {
       return false;
     }
-    group_guard.emplace(alarm_, [&group] { group->abort(); });
+    group_guard.emplace(alarm_, [&with_others] { with_others->abort(); });
   }
   if (current_.trainer) {
     current_.trainer->retire();
@@ -323,11 +341,11 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
   if (next.trainer) {
     trainer_guard.emplace(alarm_, [trainer = next.trainer.get()] { trainer->groups().abort(); });
   }
+  Communicator* group = all_train ? next.trainer->groups().world.get() : with_others.get();
   record.connected = seconds_since_notice();
   at(RecoveryMoment::connected);
   if (agreement.rung == Rung::in_place) {
-    if (bring_state(agreement, group.get(), members, next.trainer.get(), record) !=
-        SyncStatus::done) {
+    if (bring_state(agreement, group, members, next.trainer.get(), record) != SyncStatus::done) {
       return false;
     }
     record.moved = seconds_since_notice();
@@ -341,9 +359,9 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
   at(RecoveryMoment::distributed);
   // Whoever gets through this barrier knows that all have the state of the next plan.
   pending_ = std::move(next);
-  if (group) {
+  if (group != nullptr) {
     group->join(group->barrier());
-    if (group->wait(deadline_in(spec.timeout)) != SyncStatus::done) {
+    if (group->wait(deadline_in(config_.trainer.timeout)) != SyncStatus::done) {
       return false;
     }
   }
@@ -357,6 +375,7 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
   return true;
 }
 
+/// What ends it otherwise than all have agreed leaves this worker in need of the others.
 void Worker::train() {
   Trainer& trainer = *current_.trainer;
   const Alarm::Guard guard(alarm_, [&trainer] { trainer.groups().abort(); });
@@ -371,6 +390,7 @@ void Worker::train() {
       }
       is_over_ = true;
     }
+    arrival_ = Arrival::due;
   } catch (const PeerLost&) {
     first_sign_ = Clock::now();
     trainer.groups().abort();  // what was lost is for the meeting to find out
@@ -435,6 +455,7 @@ void Worker::stand_by() {
   while (!rendezvous_.is_called(next_meeting_, deadline_in(kStandBy)) &&
          !rendezvous_.has_lost(trainers_)) {
   }
+  arrival_ = Arrival::due;  // it holds nobody up
 }
 
 /// Until somebody joins or is lost, or it is too long.
@@ -449,6 +470,7 @@ void Worker::wait_for_others() {
       return;
     }
   }
+  arrival_ = Arrival::due;  // it holds nobody up
 }
 
 }  // namespace runflat::exec

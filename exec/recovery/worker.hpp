@@ -64,6 +64,8 @@ struct WorkerHooks {
   std::function<void(Trainer& trainer, const StepResult& result)> on_step;
   /// All steps are taken, or some worker was asked to end the job.
   std::function<void(Trainer& trainer)> on_end;
+  /// All agree that the job has come to its end; its last step may have been completed only now.
+  std::function<void(const Agreement& agreement)> on_finish;
   std::function<void(RecoveryMoment moment)> at;
 };
 
@@ -147,7 +149,7 @@ class Worker {
   std::int64_t next_meeting_ = 0;
   std::vector<Member> expected_;  // at the next meeting
   std::vector<Member> trainers_;  // that have a rank
-  bool is_newcomer_ = false;
+  Arrival arrival_ = Arrival::due;
   bool was_member_ = false;
   bool has_ended_ = false;  // the job, before this worker came
   Tenure current_;

@@ -191,6 +191,18 @@ def test_a_rank_that_hangs_is_left_out_and_comes_back(tmp_path: Path) -> None:
     assert joined["reason"] == "joined by 1"
 
 
+@pytest.mark.parametrize("slow", [0, 1])
+def test_every_step_is_logged_also_where_the_others_are_done_first(
+    run: Run, tmp_path: Path, slow: int
+) -> None:
+    fault = f"--inject=slow rank={slow} step=3 at=distribute seconds=0.5"
+    arguments = ("train", CONFIG, "--transport=gloo", *TWO_RANKS, *steps(3), fault)
+    done = run(*arguments, "--log", "run.jsonl")
+    assert done.returncode == 0, done.stderr
+    _, records = read_log(tmp_path / "run.jsonl")
+    assert [record["step"] for record in records] == [1, 2, 3]
+
+
 def test_state_that_nobody_holds_ends_the_job(tmp_path: Path) -> None:
     with started(tmp_path, "--transport", "gloo") as process:
         ranks = children(process.pid)

@@ -40,7 +40,8 @@ std::vector<Member> first_lives(std::int64_t num) {
 /// Meets once from as many threads, of which those in `late` come when the others have gone.
 std::vector<Agreement> meet(Store& store,
                             std::int64_t num,
-                            const std::vector<std::int64_t>& absent) {
+                            const std::vector<std::int64_t>& absent,
+                            Arrival arrival = Arrival::due) {
   std::vector<Agreement> agreed(static_cast<std::size_t>(num));
   std::vector<std::thread> threads;
   for (std::int64_t process = 0; process < num; ++process) {
@@ -50,7 +51,7 @@ std::vector<Agreement> meet(Store& store,
     threads.emplace_back([&, process] {
       Rendezvous rendezvous(store, {process, begin_life(store, process)}, 200ms);
       agreed[static_cast<std::size_t>(process)] = rendezvous.meet(
-          0, first_lives(num), standing_of(rendezvous), false, [](const auto& here) {
+          0, first_lives(num), standing_of(rendezvous), arrival, [](const auto& here) {
             return all_of(0, here);
           });
     });
@@ -87,25 +88,24 @@ TEST_CASE("nobody waits for the dead, and for the others only so long", "[exec][
   // Who comes late finds what was agreed without it, and changes nothing.
   Rendezvous late(other, {0, begin_life(other, 0)}, 200ms);
   const Agreement found =
-      late.meet(0, first_lives(4), standing_of(late), false, [](const auto& here) {
+      late.meet(0, first_lives(4), standing_of(late), Arrival::due, [](const auto& here) {
         return all_of(0, here);
       });
   CHECK(found == without_late[1]);
   CHECK_FALSE(found.has_member(late.self()));
 }
 
-TEST_CASE("the end of the job calls nobody out of a step", "[exec][rendezvous]") {
-  MemoryStore store;
-  Rendezvous done(store, {0, 1}, 200ms);
-  Standing standing = standing_of(done);
-  standing.is_over = true;
-  const auto decide = [](const auto& here) { return all_of(0, here); };
-  static_cast<void>(done.meet(0, {done.self()}, standing, false, decide));
-  CHECK(done.is_called(0, Clock::now()));
-  CHECK_FALSE(done.is_called_early(0));
-  Rendezvous lost(store, {1, 1}, 200ms);
-  static_cast<void>(lost.meet(0, {lost.self()}, standing_of(lost), false, decide));
-  CHECK(done.is_called_early(0));
+TEST_CASE("only who is in need calls the others from what they do", "[exec][rendezvous]") {
+  for (const Arrival arrival : {Arrival::due, Arrival::in_need}) {
+    MemoryStore store;
+    static_cast<void>(meet(store, 1, {}, arrival));
+    Rendezvous other(store, {1, 1}, 200ms);
+    CHECK(other.is_called(0, Clock::now()));
+    CHECK(other.is_needed(0) == (arrival == Arrival::in_need));
+  }
+  MemoryStore store;  // who does not come may hang, and hold others up
+  static_cast<void>(meet(store, 2, {1}, Arrival::due));
+  CHECK(Rendezvous(store, {1, 1}, 200ms).is_needed(0));
 }
 
 TEST_CASE("a process that comes back has another life", "[exec][rendezvous]") {

@@ -32,6 +32,8 @@ double worst_difference(const JobOutcome& run, const JobOutcome& calm) {
   return worst;
 }
 
+constexpr std::int64_t kSteps = 16;  // who comes back has the time to
+
 struct Trial {
   std::string name;
   LayoutCase layout;
@@ -97,15 +99,15 @@ TEST_CASE("a job survives what its state survives", "[exec][worker]") {
        4},
       {"a group comes back from the spare domain",
        spared,
-       {"kill rank=1 step=2 at=op index=2 repair_steps=2"},
+       {"kill rank=1 step=2 at=op index=2 repair_steps=1"},
        6},
       {"both domains of a replica are lost in turn, and come back",
        spared,
-       {"kill rank=3 step=2 repair_steps=4", "kill rank=4 step=3 repair_steps=2"},
+       {"kill rank=3 step=2 repair_steps=3", "kill rank=4 step=3 repair_steps=1"},
        6},
       {"damage is left out until it is repaired",
        dropping,
-       {"kill rank=1 step=3 at=op index=3 repair_steps=2"},
+       {"kill rank=1 step=3 at=op index=3 repair_steps=1"},
        4},
       {"damage beyond the spares is left out",
        {.name = "TP2 DP2, one spare, dp_drop",
@@ -118,14 +120,14 @@ TEST_CASE("a job survives what its state survives", "[exec][worker]") {
   for (const Trial& trial : trials) {
     const ModelSpec model = tiny_gpt();
     const MockDataset data = mock_data(model);
-    LoopbackJob job = job_of(model, trial.layout, 8);
+    LoopbackJob job = job_of(model, trial.layout, kSteps);
     CAPTURE(trial.name);
     const JobOutcome calm = run_loopback_job(job, data);
     job.faults = parsed(trial.faults);
     const JobOutcome run = run_loopback_job(job, data);
     CHECK(run.is_in_time);
     CHECK(run.end == WorkerEnd::finished);
-    CHECK(run.losses.size() == 8);
+    CHECK(run.losses.size() == kSteps);
     CHECK(run.faults.size() == trial.faults.size());
     CHECK(run.unequal_steps.empty());
     CHECK(worst_difference(run, calm) <= 1e-5);
