@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 namespace runflat::exec {
 namespace {
@@ -62,6 +63,33 @@ std::vector<std::int64_t> processes_of(const Plan& plan) {
 
 std::string_view name_of(Rung rung) {
   return kRungNames[static_cast<std::size_t>(rung)];
+}
+
+std::vector<Member> trainers_of(const Agreement& agreement) {
+  std::vector<Member> trainers;
+  std::copy_if(agreement.members.begin(),
+               agreement.members.end(),
+               std::back_inserter(trainers),
+               [&](const Member& member) {
+                 return agreement.plan && agreement.plan->layout.rank_of(GpuId(member.process));
+               });
+  return trainers;
+}
+
+std::vector<Member> participants_of(const Agreement& agreement) {
+  if (!agreement.plan) {
+    return agreement.members;
+  }
+  const std::vector<std::int64_t>& holders = agreement.holders;
+  std::vector<Member> participants;
+  std::copy_if(agreement.members.begin(),
+               agreement.members.end(),
+               std::back_inserter(participants),
+               [&](const Member& member) {
+                 return agreement.plan->layout.rank_of(GpuId(member.process)) ||
+                        std::find(holders.begin(), holders.end(), member.process) != holders.end();
+               });
+  return participants;
 }
 
 bool Agreement::has_member(const Member& member) const {

@@ -72,6 +72,12 @@ struct Agreement {
   friend bool operator==(const Agreement&, const Agreement&) = default;
 };
 
+/// Members that its plan has a rank for.
+[[nodiscard]] std::vector<Member> trainers_of(const Agreement& agreement);
+/// They and those who hold the state: who takes part in what it says. Other members stand by; where
+/// there is no plan, all take part.
+[[nodiscard]] std::vector<Member> participants_of(const Agreement& agreement);
+
 /// JSON; doubles keep their bits. Reading throws ParseError.
 [[nodiscard]] Value to_value(const Standing& standing);
 [[nodiscard]] Standing read_standing(const Reader& in);

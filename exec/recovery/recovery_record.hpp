@@ -6,6 +6,7 @@
 #include "core/value.hpp"
 #include "exec/communication/communicator.hpp"
 #include "exec/recovery/agreement.hpp"
+#include "exec/store/store.hpp"
 #include "exec/training/commit.hpp"
 
 #include <cstdint>
@@ -40,6 +41,10 @@ struct RecoveryRecord {
   StepDecision decision{};       ///< of the last step that was taken, where somebody has it
   bool was_completed = false;    ///< this worker took the update of a torn step
 };
+
+/// What the transition from `base` to `next` is for, and when and how the first of the trainers
+/// that are no longer there ended.
+void explain(Store& store, const Agreement& base, const Agreement& next, RecoveryRecord& record);
 
 /// From the end of what was lost, as far as it is known, or from when the job no longer waited,
 /// until all were ready to train again.

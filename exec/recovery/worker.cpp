@@ -21,6 +21,10 @@ std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
   return processes;
 }
 
+double seconds(Clock::duration time) {
+  return std::chrono::duration<double>(time).count();
+}
+
 /// In the order of the plan's ranks.
 std::vector<std::int64_t> processes_of(const ParallelLayout& layout) {
   std::vector<std::int64_t> processes;
@@ -86,43 +90,8 @@ void Worker::watch(const std::vector<Member>& members) {
   });
 }
 
-/// What the transition is for, and when and how the first of those that are no longer here ended.
-void Worker::explain_loss(const Agreement& agreement, RecoveryRecord& record) {
-  record.quiesced =
-      first_sign_ ? std::chrono::duration<double>(noticed_ - *first_sign_).count() : 0.0;
-  if (agreement.base_generation < 0) {
-    return;
-  }
-  const std::vector<Member> before = rendezvous_.agreement(agreement.base_generation).members;
-  const bool is_joined =
-      std::any_of(agreement.members.begin(), agreement.members.end(), [&](const Member& member) {
-        return std::find(before.begin(), before.end(), member) == before.end();
-      });
-  record.cause = is_joined ? "join" : "peer_lost";
-  if (agreement.waited > 0.0) {
-    return;  // what was lost was noticed long ago
-  }
-  std::optional<Death> first;
-  for (const Member& member : before) {
-    if (agreement.has_member(member)) {
-      continue;
-    }
-    const std::optional<Death> death = find_death(store_, member);
-    if (death && (!first || death->when < first->when)) {
-      first = death;
-    }
-    record.cause = first ? "exit" : "hang";
-  }
-  if (first) {
-    const double ago =
-        std::chrono::duration<double>(std::chrono::system_clock::now() - first->when).count();
-    record.detail = first->cause;
-    record.detected = ago - seconds_since_notice() - record.quiesced;
-  }
-}
-
 double Worker::seconds_since_notice() const {
-  return std::chrono::duration<double>(Clock::now() - noticed_).count();
+  return seconds(Clock::now() - noticed_);
 }
 
 void Worker::at(RecoveryMoment moment) const {
@@ -138,6 +107,7 @@ WorkerEnd Worker::run() {
   }
   if (arrival_ == Arrival::newcomer) {
     warm_up();
+    is_warm_ = true;
   }
   while (true) {
     const Agreement agreement = meet();
@@ -154,17 +124,23 @@ WorkerEnd Worker::run() {
     if (std::exchange(arrival_, Arrival::in_need) == Arrival::newcomer) {
       noticed_ = Clock::now();  // until now it has held nobody up
     }
-    RecoveryRecord record{.generation = agreement.generation,
-                          .rung = agreement.rung,
-                          .reason = agreement.reason,
-                          .waited = agreement.waited,
-                          .at_step = agreement.progress.steps,
-                          .members = processes_of(agreement.members),
-                          .noticed = noticed_,
-                          .agreed = seconds_since_notice(),
-                          .decision = agreement.decision};
-    explain_loss(agreement, record);
-    watch(agreement.members);
+    RecoveryRecord record{
+        .generation = agreement.generation,
+        .rung = agreement.rung,
+        .reason = agreement.reason,
+        .waited = agreement.waited,
+        .at_step = agreement.progress.steps,
+        .members = processes_of(agreement.members),
+        .quiesced =
+            first_sign_ ? std::chrono::duration<double>(noticed_ - *first_sign_).count() : 0.0,
+        .noticed = noticed_,
+        .agreed = seconds_since_notice(),
+        .decision = agreement.decision};
+    if (agreement.base_generation >= 0) {
+      explain(store_, rendezvous_.agreement(agreement.base_generation), agreement, record);
+    }
+    const std::vector<Member> participants = participants_of(agreement);
+    watch(participants);
     at(RecoveryMoment::agreed);
     adopt(agreement, record);
     if (agreement.rung == Rung::finish && hooks_.on_finish) {
@@ -178,15 +154,18 @@ WorkerEnd Worker::run() {
       alarm_.clear();
       first_sign_.reset();
       notice();
-    } else if (carry_out(agreement, record)) {
-      watch(trainers_);
+    } else if (std::find(participants.begin(), participants.end(), self()) == participants.end()) {
+      stand_by(agreement);
+      notice();
+    } else if (carry_out(agreement, participants, record)) {
+      watch(trainers_of(agreement));
       waiting_since_.reset();
       record.carried_out = seconds_since_notice();
       recoveries_.push_back(std::move(record));
       begin_job(store_);
       at(RecoveryMoment::carried_out);
       first_sign_.reset();
-      current_.trainer ? train() : stand_by();
+      current_.trainer ? train() : stand_by(agreement);
       notice();
     } else {
       alarm_.clear();
@@ -208,8 +187,7 @@ Standing Worker::standing() const {
   standing.generation = current_.generation;
   standing.next_generation = pending_.generation;
   standing.seconds = seconds_since_notice();
-  standing.waited =
-      waiting_since_ ? std::chrono::duration<double>(Clock::now() - *waiting_since_).count() : 0.0;
+  standing.waited = waiting_since_ ? seconds(Clock::now() - *waiting_since_) : 0.0;
   standing.problem = problem_;
   standing.is_over = is_over_;
   if (current_.trainer) {
@@ -310,8 +288,10 @@ SyncStatus Worker::bring_state(const Agreement& agreement,
   return group != nullptr ? group->status() : status;
 }
 
-bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
-  std::vector<std::int64_t> members = processes_of(agreement.members);
+bool Worker::carry_out(const Agreement& agreement,
+                       const std::vector<Member>& participants,
+                       RecoveryRecord& record) {
+  std::vector<std::int64_t> members = processes_of(participants);
   const std::vector<std::int64_t> trained = processes_of(agreement.plan->layout);
   const bool all_train = trained.size() == members.size();
   Tenure next{.generation = agreement.generation, .trainer = nullptr};
@@ -366,12 +346,6 @@ bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
     }
   }
   current_ = std::exchange(pending_, {});
-  trainers_.clear();
-  for (const Member& member : agreement.members) {
-    if (agreement.plan->layout.rank_of(GpuId(member.process))) {
-      trainers_.push_back(member);
-    }
-  }
   return true;
 }
 
@@ -451,9 +425,14 @@ bool Worker::takes_in(const Trainer& trainer) {
          (!hooks_.takes_in || hooks_.takes_in(trainer, *plan_with_newcomers_));
 }
 
-void Worker::stand_by() {
+/// While the others train, or go on without this worker to do so.
+void Worker::stand_by(const Agreement& agreement) {
+  if (!std::exchange(is_warm_, true)) {
+    warm_up();
+  }
+  const std::vector<Member> trainers = trainers_of(agreement);
   while (!rendezvous_.is_called(next_meeting_, deadline_in(kStandBy)) &&
-         !rendezvous_.has_lost(trainers_)) {
+         !rendezvous_.has_lost(trainers)) {
   }
   arrival_ = Arrival::due;  // it holds nobody up
 }

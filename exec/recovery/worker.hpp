@@ -120,7 +120,9 @@ class Worker {
   [[nodiscard]] Agreement meet();
   [[nodiscard]] Standing standing() const;
   void adopt(const Agreement& agreement, RecoveryRecord& record);
-  [[nodiscard]] bool carry_out(const Agreement& agreement, RecoveryRecord& record);
+  [[nodiscard]] bool carry_out(const Agreement& agreement,
+                               const std::vector<Member>& participants,
+                               RecoveryRecord& record);
   [[nodiscard]] std::unique_ptr<Trainer> make_trainer(const Agreement& agreement);
   [[nodiscard]] SyncStatus bring_state(const Agreement& agreement,
                                        Communicator* group,
@@ -130,11 +132,10 @@ class Worker {
   void train();
   [[nodiscard]] bool take_steps(Trainer& trainer);
   [[nodiscard]] bool takes_in(const Trainer& trainer);
-  void stand_by();
+  void stand_by(const Agreement& agreement);
   void wait_for_others();
   void notice();
   [[nodiscard]] double seconds_since_notice() const;
-  void explain_loss(const Agreement& agreement, RecoveryRecord& record);
   void watch(const std::vector<Member>& members);
   void at(RecoveryMoment moment) const;
 
@@ -148,9 +149,9 @@ class Worker {
   Rendezvous rendezvous_;
   std::int64_t next_meeting_ = 0;
   std::vector<Member> expected_;  // at the next meeting
-  std::vector<Member> trainers_;  // that have a rank
   Arrival arrival_ = Arrival::due;
   bool was_member_ = false;
+  bool is_warm_ = false;
   bool has_ended_ = false;  // the job, before this worker came
   Tenure current_;
   Tenure pending_;  // carried out, but maybe not by all
