@@ -53,6 +53,22 @@ StepDecision read_decision(const Reader& in) {
 
 }  // namespace
 
+std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
+  std::vector<std::int64_t> processes;
+  for (const Member& member : members) {
+    processes.push_back(member.process);
+  }
+  return processes;
+}
+
+std::vector<std::int64_t> processes_of(const ParallelLayout& layout) {
+  std::vector<std::int64_t> processes;
+  for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
+    processes.push_back(layout.gpu_of(Rank(rank)).value());
+  }
+  return processes;
+}
+
 std::vector<std::int64_t> processes_of(const Plan& plan) {
   std::vector<std::int64_t> processes;
   for (const GpuId gpu : gpus_of(plan)) {

@@ -22,8 +22,10 @@ struct Member {
   friend auto operator<=>(const Member&, const Member&) = default;
 };
 
-/// The processes of a job's GPUs (gpus_of), in their order.
+/// The processes of a job's GPUs (gpus_of), in their order; those of ranks, by rank; of members.
 [[nodiscard]] std::vector<std::int64_t> processes_of(const Plan& plan);
+[[nodiscard]] std::vector<std::int64_t> processes_of(const ParallelLayout& layout);
+[[nodiscard]] std::vector<std::int64_t> processes_of(const std::vector<Member>& members);
 
 /// What a process says of itself when it meets the others.
 struct Standing {

@@ -13,25 +13,8 @@ constexpr std::chrono::milliseconds kStandBy{50};
 constexpr std::chrono::milliseconds kAlarmPeriod{5};
 constexpr std::int64_t kStateValues = 3;  // of an element: master and two moments
 
-std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
-  std::vector<std::int64_t> processes;
-  for (const Member& member : members) {
-    processes.push_back(member.process);
-  }
-  return processes;
-}
-
 double seconds(Clock::duration time) {
   return std::chrono::duration<double>(time).count();
-}
-
-/// In the order of the plan's ranks.
-std::vector<std::int64_t> processes_of(const ParallelLayout& layout) {
-  std::vector<std::int64_t> processes;
-  for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
-    processes.push_back(layout.gpu_of(Rank(rank)).value());
-  }
-  return processes;
 }
 
 }  // namespace

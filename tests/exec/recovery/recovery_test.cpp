@@ -229,6 +229,27 @@ TEST_CASE("a job that no plan is possible for waits, then stops", "[exec][recove
   CHECK(stop.reason == "too few; waited 1.5 s for workers to join");
 }
 
+TEST_CASE("who neither trains nor holds state takes no part in a transition", "[exec][recovery]") {
+  const LayoutCase layout{.name = "", .sizes = {.tp = 2, .dp = 2}, .num_spare_domains = 2};
+  Agreement agreement;
+  agreement.plan = plan_of(tiny_llama(), layout);
+  for (std::int64_t process = 0; process < 8; ++process) {
+    agreement.members.push_back({process, 1});
+  }
+  using Processes = std::vector<std::int64_t>;
+  CHECK(processes_of(*agreement.plan) == Processes{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(processes_of(participants_of(agreement)) == Processes{0, 1, 2, 3});
+
+  agreement.plan = replan_in_place(*agreement.plan, Health({GpuId(3)})).value();
+  std::erase(agreement.members, Member{3, 1});
+  agreement.holders = {0, 1, 2};
+  CHECK(processes_of(trainers_of(agreement)) == Processes{0, 1, 4, 5});
+  CHECK(processes_of(participants_of(agreement)) == Processes{0, 1, 2, 4, 5});
+
+  agreement.plan.reset();
+  CHECK(participants_of(agreement) == agreement.members);
+}
+
 TEST_CASE("a job that has taken its steps is over, whoever is lost", "[exec][recovery]") {
   Ladder ladder;
   ladder.situation.num_steps = 7;
