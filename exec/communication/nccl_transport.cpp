@@ -63,6 +63,9 @@ class NcclTransport : public Transport {
       return nullptr;
     }
     ncclConfig_t config = nccl_config();
+    if (group.most_channels > 0) {
+      config.maxCTAs = static_cast<int>(group.most_channels);
+    }
     ncclComm_t comm = nullptr;
     ncclResult_t result =
         ncclCommInitRankConfig(&comm, static_cast<int>(group.members.size()), id, rank, &config);

@@ -24,9 +24,15 @@ struct GroupSpec {
   std::vector<std::int64_t> members;
   /// How long an operation may take from its turn in the queue.
   std::chrono::milliseconds timeout{600'000};
+  /// Of a device's library, which connects a group the sooner the fewer there are; 0: as many as it
+  /// likes.
+  std::int64_t most_channels = 0;
   /// Whether to give up, for whoever waits for members to come; may be empty.
   std::function<bool()> is_interrupted{};
 };
+
+/// For a group that sums a few numbers in a step, and moves state in a transition.
+inline constexpr std::int64_t kFewChannels = 8;
 
 /// The value of a key that a member of the group sets; nothing where it is not there before the
 /// deadline, or the group is given up.

@@ -286,7 +286,8 @@ bool Worker::carry_out(const Agreement& agreement,
   } else {
     with_others = transport_.make_group({.name = fmt::format("g{}/members", agreement.generation),
                                          .members = members,
-                                         .timeout = config_.trainer.timeout},
+                                         .timeout = config_.trainer.timeout,
+                                         .most_channels = kFewChannels},
                                         deadline_in(config_.trainer.timeout));
     if (!with_others) {
       return false;

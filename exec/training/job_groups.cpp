@@ -114,6 +114,9 @@ JobGroups make_job_groups(const ParallelLayout& layout,
     all.push_back(Rank(r));
   }
   add("world", all, groups.world);
+  if (!specs.empty()) {
+    specs.back().most_channels = kFewChannels;
+  }
   add("dp_cp", dp_peers(layout, rank), groups.dp);
   if (layout.sizes().pp > 1) {
     add("mp", ranks_of_replica(layout, cell), groups.mp);
