@@ -26,13 +26,12 @@ constexpr std::chrono::milliseconds kTimeout{2000};
 constexpr std::chrono::milliseconds kPatience{1000};
 constexpr std::chrono::minutes kMostPerRun{10};
 // Other layouts sum in another order: in 16 bits that is a rounding of the loss, 2^-8.
-constexpr double kTolerance = 1e-5;
-constexpr double kTolerance16 = 1.0 / 256.0;
+constexpr double kCalmTolerance16 = 1.0 / 256.0;
 
 struct Arguments {
   std::filesystem::path config;
   std::vector<std::string> overrides;
-  std::vector<Fault> faults;  // on demand, instead of random ones
+  std::vector<InjectedFault> faults;  // on demand, instead of random ones
   DrillConfig drill;
 };
 
@@ -85,9 +84,11 @@ bool run(std::span<char*> words) {
   job.deadline = kMostPerRun;
   DrillConfig drill = arguments.drill;
   drill.faults = arguments.faults;
-  drill.tolerance = config.trainer.type == DataType::fp32 ? kTolerance : kTolerance16;
+  if (config.trainer.type != DataType::fp32) {
+    drill.calm_tolerance = kCalmTolerance16;
+  }
   const std::vector<std::int64_t> processes = processes_of(config.plan);
-  for (const Fault& fault : drill.faults) {
+  for (const InjectedFault& fault : drill.faults) {
     if (std::find(processes.begin(), processes.end(), fault.rank) == processes.end()) {
       throw ParseError(to_text(fault), "rank", "no process of the plan");
     }

@@ -55,6 +55,12 @@ Expected<ReplicaStep, Infeasible> with_recomputation(const Scenario& scenario,
   return out_of_memory(scenario, replica, *all, hardware);
 }
 
+ReplicaQuery healthy_replica(const Scenario& scenario) {
+  return {.tp_size = scenario.layout.tp,
+          .sync_degree = scenario.layout.tp,
+          .num_microbatches = scenario.num_microbatches()};
+}
+
 /// Replaces the cost model's reduced replicas by those that the scenario lists, where it does.
 void apply_listed(PolicyKind policy, const Scenario& scenario, PolicyRates& rates) {
   if (scenario.reduced_replicas.empty()) {
@@ -123,11 +129,16 @@ ReplicaTime make_replica_time(const Scenario& scenario) {
   };
 }
 
+Expected<Seconds, Infeasible> healthy_step_time(const Scenario& scenario) {
+  const auto step = make_replica_time(scenario)(healthy_replica(scenario));
+  if (!step) {
+    return step.error();
+  }
+  return step->time;
+}
+
 sim::StepShares step_shares(const Scenario& scenario) {
-  const sim::StepQuery query = step_query(scenario,
-                                          {.tp_size = scenario.layout.tp,
-                                           .sync_degree = scenario.layout.tp,
-                                           .num_microbatches = scenario.num_microbatches()});
+  const sim::StepQuery query = step_query(scenario, healthy_replica(scenario));
   const auto cost = sim::step_cost(
       scenario.model, query, sim::load_hardware(scenario.cluster, scenario.software_release));
   if (!cost) {

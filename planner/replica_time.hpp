@@ -1,5 +1,7 @@
 #pragma once
 
+#include "core/error.hpp"
+#include "core/units.hpp"
 #include "planner/rates.hpp"
 #include "planner/recovery_cost.hpp"
 #include "planner/scenario.hpp"
@@ -14,6 +16,9 @@ namespace runflat::planner {
 /// Step times of one replica of the scenario's job by the cost model of sim, on the scenario's GPU
 /// and software release; Infeasible too where the replica does not fit into memory.
 [[nodiscard]] ReplicaTime make_replica_time(const Scenario& scenario);
+
+/// A step of the healthy job; Infeasible where it cannot run.
+[[nodiscard]] Expected<Seconds, Infeasible> healthy_step_time(const Scenario& scenario);
 
 /// What a slow GPU and a slow network stretch: the exposed communication of the healthy job's step
 /// is the network's share, all else waits for the slowest GPU.

@@ -340,17 +340,14 @@ double PolicyResult::lost_gpu_hours() const {
 Expected<WhatIfResult, Infeasible> run_what_if(const WhatIfRequest& request) {
   const Scenario& scenario = request.scenario;
   require(request.num_trials >= 1 && !request.policies.empty(), "a trial and a policy at least");
-  const auto step_time =
-      make_replica_time(scenario)({.tp_size = scenario.layout.tp,
-                                   .sync_degree = scenario.layout.tp,
-                                   .num_microbatches = scenario.num_microbatches()});
+  const auto step_time = healthy_step_time(scenario);
   if (!step_time) {
     return step_time.error();
   }
   const FaultRates fault_rates = fault_rates_of(request);
   std::vector<PolicyRun> runs;
   for (const PolicyKind policy : request.policies) {
-    auto run = make_run(scenario, policy, step_time->time, fault_rates);
+    auto run = make_run(scenario, policy, *step_time, fault_rates);
     if (!run) {
       return run.error();
     }

@@ -1,12 +1,32 @@
 #include "exec/drill/drill.hpp"
 
+#include "core/random_fault.hpp"
+#include "exec/drill/planned_job.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <string_view>
+#include <utility>
 
 namespace runflat::exec {
 namespace {
+
+/// A run without faults.
+struct Reference {
+  std::string_view name;
+  const Losses& losses;
+  double tolerance = 0.0;
+};
+
+/// A run with faults.
+struct Trial {
+  std::int64_t number = 0;
+  std::string faults;
+  PlanSpans spans;
+  Losses losses;
+};
 
 std::string describe(const FaultRecord& record) {
   if (!record.rung) {
@@ -42,12 +62,12 @@ class Drill {
     if (!config_.faults.empty()) {
       job_.faults = config_.faults;
       run_once();
-      return std::move(report_);
     }
-    while (std::ssize(report_.rows) < config_.num_faults) {
+    while (config_.faults.empty() && std::ssize(report_.rows) < config_.num_faults) {
       draw_faults();
       run_once();
     }
+    compare();
     return std::move(report_);
   }
 
@@ -68,7 +88,7 @@ class Drill {
     const std::int64_t left = config_.num_faults - std::ssize(report_.rows);
     const std::int64_t num = std::min(left, 1 + report_.num_runs % config_.most_per_run);
     for (std::int64_t i = 0; i < num; ++i) {
-      Fault fault = random_fault(config_.seed, num_drawn_++, range);
+      InjectedFault fault = random_fault(config_.seed, num_drawn_++, range);
       fault.rank = processes[static_cast<std::size_t>(fault.rank)];
       job_.faults.push_back(fault);
     }
@@ -79,15 +99,19 @@ class Drill {
     ++report_.num_runs;
   }
 
+  void blame(const Trial& trial, const std::string& what) {
+    report_.broken.push_back(fmt::format("run {}: {} ({})", trial.number, what, trial.faults));
+  }
+
   void judge(const JobOutcome& outcome) {
     std::vector<std::string> texts;
-    for (const Fault& fault : job_.faults) {
+    for (const InjectedFault& fault : job_.faults) {
       texts.push_back(to_text(fault));
     }
-    const auto blame = [&](const std::string& what) {
-      report_.broken.push_back(
-          fmt::format("run {}: {} ({})", report_.num_runs, what, fmt::join(texts, "; ")));
-    };
+    const Trial trial{.number = report_.num_runs,
+                      .faults = fmt::format("{}", fmt::join(texts, "; ")),
+                      .spans = outcome.spans,
+                      .losses = outcome.losses};
     for (const FaultRecord& fault : outcome.faults) {
       report_.rows.push_back({.run = report_.num_runs,
                               .fault = fault,
@@ -95,34 +119,57 @@ class Drill {
                               .how = describe(fault)});
     }
     if (!outcome.is_in_time) {
-      return blame("not over at its deadline");
+      return blame(trial, "not over at its deadline");
     }
+    const std::int64_t num_taken = trial.losses.empty() ? 0 : trial.losses.rbegin()->first;
     if (outcome.end == WorkerEnd::stopped) {
       ++report_.num_stopped;
       if (outcome.reason.empty()) {
-        blame("stopped without a reason");
+        blame(trial, "stopped without a reason");
       }
-    } else if (outcome.losses.empty() || outcome.losses.rbegin()->first != job_.worker.num_steps) {
-      blame("the last steps are missing");
+    } else if (num_taken != job_.worker.num_steps) {
+      blame(trial, "the last steps are missing");
+    }
+    if (std::ssize(trial.losses) != num_taken) {
+      blame(trial, fmt::format("of {} steps {} are there", num_taken, trial.losses.size()));
     }
     if (!outcome.unequal_steps.empty()) {
-      blame(fmt::format("workers differ in step {}", outcome.unequal_steps.front()));
+      blame(trial, fmt::format("workers differ in step {}", outcome.unequal_steps.front()));
     }
-    compare(outcome, blame);
+    if (num_taken > 0) {
+      trials_.push_back(trial);
+    }
   }
 
-  template <typename Blame>
-  void compare(const JobOutcome& outcome, const Blame& blame) {
-    std::int64_t expected_step = 1;
-    for (const auto& [step, loss] : outcome.losses) {
-      if (step != expected_step++) {
-        blame(fmt::format("step {} is missing", step - 1));
-      }
-      const double difference = std::abs(loss / calm_.losses.at(step) - 1.0);
-      report_.worst_loss = std::max(report_.worst_loss, difference);
-      if (!(difference <= config_.tolerance)) {
-        return blame(fmt::format(
-            "the loss of step {} is {}, undisturbed {}", step, loss, calm_.losses.at(step)));
+  /// All trials with runs that have no faults.
+  void compare() {
+    std::vector<PlanSpans> jobs;
+    for (const Trial& trial : trials_) {
+      jobs.push_back(trial.spans);
+    }
+    TrainerConfig patient = job_.worker.trainer;
+    patient.timeout = job_.deadline;
+    const std::vector<Losses> planned =
+        run_planned_jobs(jobs, patient, job_.worker.num_steps, data_);
+    for (std::size_t i = 0; i < trials_.size(); ++i) {
+      compare(trials_[i],
+              {.name = "planned", .losses = planned[i], .tolerance = config_.tolerance},
+              report_.worst_from_planned);
+      compare(trials_[i],
+              {.name = "undisturbed", .losses = calm_.losses, .tolerance = config_.calm_tolerance},
+              report_.worst_from_calm);
+    }
+  }
+
+  void compare(const Trial& trial, const Reference& reference, double& worst) {
+    for (const auto& [step, loss] : trial.losses) {
+      const double expected = reference.losses.at(step);
+      const double difference = std::abs(loss / expected - 1.0);
+      worst = std::max(worst, difference);
+      if (!(difference <= reference.tolerance)) {
+        return blame(
+            trial,
+            fmt::format("the loss of step {} is {}, {} {}", step, loss, reference.name, expected));
       }
     }
   }
@@ -132,6 +179,7 @@ class Drill {
   const SampleSource& data_;
   JobOutcome calm_;
   std::int64_t num_drawn_ = 0;
+  std::vector<Trial> trials_;  // that have taken steps
   DrillReport report_;
 };
 

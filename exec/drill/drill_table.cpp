@@ -61,13 +61,14 @@ std::string drill_table(const DrillReport& report) {
   std::sort(recoveries.begin(), recoveries.end());
   fmt::format_to(std::back_inserter(text),
                  "{} faults in {} runs, of which {} stopped for a reason; median recovery {}; "
-                 "losses differ by "
-                 "at most {:.1e} from the undisturbed run\n",
+                 "losses differ by at most {:.1e} from the run planned with those GPUs missing, "
+                 "{:.1e} from the undisturbed run\n",
                  report.rows.size(),
                  report.num_runs,
                  report.num_stopped,
                  recoveries.empty() ? "-" : milliseconds(recoveries[recoveries.size() / 2]),
-                 report.worst_loss);
+                 report.worst_from_planned,
+                 report.worst_from_calm);
   for (const std::string& broken : report.broken) {
     text += "BROKEN: " + broken + "\n";
   }

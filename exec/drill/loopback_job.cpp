@@ -137,6 +137,9 @@ class Job {
                      [](const RecoveryRecord& a, const RecoveryRecord& b) {
                        return a.generation < b.generation;
                      });
+    for (const auto& [generation, span] : spans_) {
+      append_span(outcome_.spans, span);
+    }
     for (Strike& strike : strikes_) {
       outcome_.faults.push_back(what_followed(strike));
     }
@@ -145,27 +148,29 @@ class Job {
 
  private:
   struct Strike {
-    Fault fault;
+    InjectedFault fault;
     std::int64_t life = 1;
     Clock::time_point when;
   };
 
   /// All lives of a process.
   void live(ThreadRank& thread) {
-    std::vector<Fault> faults = job_.faults;
-    std::erase_if(faults,
-                  [&](const Fault& fault) { return fault.rank != thread.transport.process(); });
+    std::vector<InjectedFault> faults = job_.faults;
+    std::erase_if(faults, [&](const InjectedFault& fault) {
+      return fault.rank != thread.transport.process();
+    });
     Member self;
-    std::optional<Fault> last;  // that struck
+    std::optional<InjectedFault> last;  // that struck
     FaultInjector injector(std::move(faults),
                            {.kill = [] { throw RankDeath{}; },
                             .hang = [&](double seconds) { hang(self, seconds); },
                             .on_fault =
-                                [&](const Fault& fault) {
+                                [&](const InjectedFault& fault) {
                                   last = fault;
                                   const std::lock_guard lock(mutex_);
                                   strikes_.push_back({fault, self.life, Clock::now()});
-                                }});
+                                },
+                            .elapsed = [this] { return Seconds(Clock::now() - begin_); }});
     while (live_once(thread, injector, self) && last && last->repair_steps > 0) {
       const std::int64_t back_at = num_steps_ + last->repair_steps;
       --num_alive_;
@@ -196,6 +201,8 @@ class Job {
                      .restore = [&](Trainer& trainer) { saver.load(trainer); },
                      .on_trainer =
                          [&](Trainer& trainer, const RecoveryRecord& record) {
+                           std::call_once(has_begun_, [this] { begin_ = Clock::now(); });
+                           note(trainer, record.generation);
                            injector.watch(trainer);
                            saver.start(trainer, record.generation);
                          },
@@ -267,6 +274,12 @@ class Job {
     }
   }
 
+  void note(const Trainer& trainer, std::int64_t generation) {
+    const std::lock_guard lock(mutex_);
+    spans_.try_emplace(generation,
+                       PlanSpan{.steps = trainer.progress().steps, .plan = trainer.plan()});
+  }
+
   void note(const Worker& worker, WorkerEnd end) {
     const std::lock_guard lock(mutex_);
     for (const auto& [step, loss] : worker.losses()) {
@@ -321,10 +334,13 @@ class Job {
   const SampleSource& data_;
   MemoryStore store_;
   std::mutex mutex_;
+  std::once_flag has_begun_;
+  Clock::time_point begin_;  // of the first step
   std::atomic<std::int64_t> num_steps_ = 0;
   std::atomic<std::int64_t> num_alive_ = 0;  // processes in some life
   std::atomic<bool> is_over_ = false;
   std::vector<Strike> strikes_;
+  std::map<std::int64_t, PlanSpan> spans_;  // by generation
   std::set<std::int64_t> unequal_;
   JobOutcome outcome_;
 };

@@ -1,14 +1,14 @@
 #pragma once
 
+#include "core/injected_fault.hpp"
 #include "core/replan.hpp"
 #include "exec/data/sample_source.hpp"
-#include "exec/recovery/fault_plan.hpp"
+#include "exec/drill/planned_job.hpp"
 #include "exec/recovery/worker.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,7 +19,7 @@ namespace runflat::exec {
 struct LoopbackJob {
   WorkerConfig worker;
   Replanner replan;
-  std::vector<Fault> faults{};
+  std::vector<InjectedFault> faults{};
   /// Where checkpoints go, and how many steps lie between two; 0: there are none.
   std::filesystem::path checkpoints{};
   std::int64_t save_interval = 0;
@@ -28,7 +28,7 @@ struct LoopbackJob {
 
 /// A fault that struck, and the transition that followed. Seconds count from when it struck.
 struct FaultRecord {
-  Fault fault;
+  InjectedFault fault;
   std::int64_t life = 1;            ///< of the process
   std::optional<double> detected;   ///< the first worker went to meet the others
   std::optional<double> recovered;  ///< the last one was ready to train again
@@ -40,7 +40,8 @@ struct JobOutcome {
   bool is_in_time = true;
   WorkerEnd end = WorkerEnd::stopped;  ///< of those that were there at the end
   std::string reason;
-  std::map<std::int64_t, double> losses;  ///< by step, from 1
+  Losses losses;    ///< of the steps that were taken; of those taken again, the first
+  PlanSpans spans;  ///< under which they were
   /// Steps for which two workers do not have the same loss to the bit: none, unless the job has
   /// started again.
   std::vector<std::int64_t> unequal_steps;

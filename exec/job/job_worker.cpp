@@ -28,8 +28,18 @@ namespace {
 
 constexpr std::chrono::milliseconds kHangPoll{5};
 
-std::string fault_key(const Fault& fault) {
+std::string fault_key(const InjectedFault& fault) {
   return "struck/" + to_text(fault);
+}
+
+/// When the first step of the job began, on the clock of whoever came first to it.
+std::chrono::system_clock::time_point beginning_of_job(Store& store) {
+  using std::chrono::microseconds;
+  constexpr const char* kKey = "first_step";
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  store.compare_set(
+      kKey, std::nullopt, std::to_string(std::chrono::duration_cast<microseconds>(now).count()));
+  return std::chrono::system_clock::time_point(microseconds(std::stoll(store.get(kKey).value())));
 }
 
 Value header_of(const TrainConfig& config, const TrainOptions& options, const JobStart& start) {
@@ -49,12 +59,12 @@ Value header_of(const TrainConfig& config, const TrainOptions& options, const Jo
 }
 
 /// The faults of a process that have not struck yet; the store remembers across its lives.
-std::vector<Fault> faults_to_come(const std::vector<Fault>& all,
-                                  std::int64_t process,
-                                  Store& store) {
-  std::vector<Fault> faults;
+std::vector<InjectedFault> faults_to_come(const std::vector<InjectedFault>& all,
+                                          std::int64_t process,
+                                          Store& store) {
+  std::vector<InjectedFault> faults;
   std::map<std::string, std::int64_t> struck;
-  for (const Fault& fault : all) {
+  for (const InjectedFault& fault : all) {
     if (fault.rank != process) {
       continue;
     }
@@ -84,10 +94,12 @@ class JobWorker {
         input_(input),
         backend_(backend),
         place_(place),
-        injector_(faults_to_come(options.faults, place.compute.process(), place.store),
-                  {.kill = [] { static_cast<void>(std::raise(SIGKILL)); },
-                   .hang = [this](double seconds) { hang(seconds); },
-                   .on_fault = [this](const Fault& fault) { note(fault); }}),
+        injector_(
+            faults_to_come(options.faults, place.compute.process(), place.store),
+            {.kill = [] { static_cast<void>(std::raise(SIGKILL)); },
+             .hang = [this](double seconds) { hang(seconds); },
+             .on_fault = [this](const InjectedFault& fault) { note(fault); },
+             .elapsed = [this] { return Seconds(std::chrono::system_clock::now() - job_began_); }}),
         watched_(place.compute, injector_.operation_watcher()),
         worker_(*backend.device, watched_, place.store, *input.train, worker_config(), hooks()),
         host_(place.host, worker_.alarm()),
@@ -190,6 +202,9 @@ class JobWorker {
     trainer.watch([this, &trainer](StepMoment moment, std::int64_t index) {
       injector_.at_step(trainer, moment, index);
     });
+    if (!options_.faults.empty()) {
+      job_began_ = beginning_of_job(place_.store);
+    }
     steps_ = trainer.progress().steps;
     step_time_ = {};
     if (record.rung == Rung::checkpoint) {
@@ -393,7 +408,7 @@ class JobWorker {
     }
   }
 
-  void note(const Fault& fault) {
+  void note(const InjectedFault& fault) {
     place_.store.add(fault_key(fault), 1);
     const bool ends_it = fault.kind == FaultKind::kill || fault.kind == FaultKind::stop ||
                          fault.kind == FaultKind::hang;
@@ -423,6 +438,7 @@ class JobWorker {
   Backend& backend_;
   const JobPlace& place_;
   std::int64_t steps_ = 0;
+  std::chrono::system_clock::time_point job_began_;  // its first step
   FaultInjector injector_;
   WatchedTransport watched_;
   std::optional<JobLog> log_;

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "core/injected_fault.hpp"
 #include "exec/communication/transport.hpp"
 #include "exec/data/sample_source.hpp"
 #include "exec/device/backend.hpp"
 #include "exec/job/job_checkpoints.hpp"
 #include "exec/job/train_config.hpp"
-#include "exec/recovery/fault_plan.hpp"
 #include "exec/store/store.hpp"
 
 #include <filesystem>
@@ -24,7 +24,7 @@ struct TrainOptions {
   std::string transport;                          ///< loopback, gloo or nccl
   std::optional<std::filesystem::path> log;       ///< JSON lines
   std::optional<std::filesystem::path> timeline;  ///< Chrome trace of the last step
-  std::vector<Fault> faults;                      ///< on demand, of all processes
+  std::vector<InjectedFault> faults;              ///< on demand, of all processes
   std::string version;                            ///< of this program
   std::int64_t ranks_per_gpu = 1;                 ///< more: gpu_share
 };

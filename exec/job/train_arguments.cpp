@@ -37,13 +37,13 @@ std::int64_t read_ranks_per_gpu(const std::string& text) {
 
 }  // namespace
 
-void add_faults(const std::string& text, std::vector<Fault>& faults) {
+void add_faults(const std::string& text, std::vector<InjectedFault>& faults) {
   if (!text.ends_with(".toml") && !text.ends_with(".json")) {
     faults.push_back(parse_fault(text));
     return;
   }
   const Value document = read_document(text);
-  const std::vector<Fault> more = read_faults(Reader(document, text));
+  const std::vector<InjectedFault> more = read_faults(Reader(document, text));
   faults.insert(faults.end(), more.begin(), more.end());
 }
 

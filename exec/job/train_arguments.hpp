@@ -21,6 +21,6 @@ struct TrainArguments {
 [[nodiscard]] TrainArguments parse_train_arguments(std::span<char*> words);
 
 /// `text` is a file of faults, TOML or JSON, or one fault.
-void add_faults(const std::string& text, std::vector<Fault>& faults);
+void add_faults(const std::string& text, std::vector<InjectedFault>& faults);
 
 }  // namespace runflat::exec

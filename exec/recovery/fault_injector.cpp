@@ -41,7 +41,7 @@ void break_links(Trainer& trainer) {
 
 }  // namespace
 
-FaultInjector::FaultInjector(std::vector<Fault> faults, FaultActions actions)
+FaultInjector::FaultInjector(std::vector<InjectedFault> faults, FaultActions actions)
     : faults_(std::move(faults)), actions_(std::move(actions)) {}
 
 void FaultInjector::watch(Trainer& trainer) {
@@ -56,9 +56,11 @@ void FaultInjector::at_step(Trainer& trainer, StepMoment moment, std::int64_t in
   last_step_ = step;
   const std::tuple now(last_step_, place_of(moment), index);
   for (std::size_t i = faults_.size(); i-- > 0;) {
-    const Fault& fault = faults_[i];
+    const InjectedFault& fault = faults_[i];
     const bool is_of_step = fault.place <= FaultPlace::end;
-    if (is_of_step && now >= std::tuple(fault.step, fault.place, fault.index)) {
+    const bool is_due = fault.time ? fault.place == place_of(moment) && is_late(fault)
+                                   : now >= std::tuple(fault.step, fault.place, fault.index);
+    if (is_of_step && is_due) {
       strike(i, &trainer);
     }
   }
@@ -66,7 +68,9 @@ void FaultInjector::at_step(Trainer& trainer, StepMoment moment, std::int64_t in
 
 void FaultInjector::at(RecoveryMoment moment) {
   for (std::size_t i = faults_.size(); i-- > 0;) {
-    if (faults_[i].place == place_of(moment) && last_step_ >= faults_[i].step) {
+    const InjectedFault& fault = faults_[i];
+    const bool is_due = fault.time ? is_late(fault) : last_step_ >= fault.step;
+    if (fault.place == place_of(moment) && is_due) {
       strike(i, nullptr);
     }
   }
@@ -75,13 +79,18 @@ void FaultInjector::at(RecoveryMoment moment) {
 void FaultInjector::at_operation() {
   ++num_operations_;
   for (std::size_t i = faults_.size(); i-- > 0;) {
-    const Fault& fault = faults_[i];
+    const InjectedFault& fault = faults_[i];
     const bool is_due =
-        last_step_ > fault.step || (last_step_ == fault.step && num_operations_ > fault.index);
+        fault.time ? is_late(fault)
+                   : std::tuple(last_step_, num_operations_) > std::tuple(fault.step, fault.index);
     if (fault.place == FaultPlace::operation && is_due) {
       strike(i, nullptr);
     }
   }
+}
+
+bool FaultInjector::is_late(const InjectedFault& fault) const {
+  return last_step_ > 0 && actions_.elapsed() >= *fault.time;
 }
 
 OperationWatcher FaultInjector::operation_watcher() {
@@ -97,7 +106,7 @@ OperationWatcher FaultInjector::operation_watcher() {
 }
 
 void FaultInjector::strike(std::size_t index, Trainer* trainer) {
-  const Fault fault = faults_[index];
+  const InjectedFault fault = faults_[index];
   faults_.erase(faults_.begin() + static_cast<std::ptrdiff_t>(index));
   actions_.on_fault(fault);
   switch (fault.kind) {

@@ -1,7 +1,8 @@
 #pragma once
 
+#include "core/injected_fault.hpp"
+#include "core/units.hpp"
 #include "exec/communication/watched_transport.hpp"
-#include "exec/recovery/fault_plan.hpp"
 #include "exec/recovery/worker.hpp"
 #include "exec/training/trainer.hpp"
 
@@ -13,15 +14,16 @@ namespace runflat::exec {
 
 /// What a fault does to a process that it does not live in.
 struct FaultActions {
-  std::function<void()> kill;                  ///< does not return
-  std::function<void(double seconds)> hang;    ///< 0: until the others have gone on
-  std::function<void(const Fault&)> on_fault;  ///< it strikes now
+  std::function<void()> kill;                          ///< does not return
+  std::function<void(double seconds)> hang;            ///< 0: until the others have gone on
+  std::function<void(const InjectedFault&)> on_fault;  ///< it strikes now
+  std::function<Seconds()> elapsed;                    ///< since the first step of the job began
 };
 
 /// Makes the faults of one process happen, each once.
 class FaultInjector {
  public:
-  FaultInjector(std::vector<Fault> faults, FaultActions actions);
+  FaultInjector(std::vector<InjectedFault> faults, FaultActions actions);
 
   /// Follows the steps of a trainer.
   void watch(Trainer& trainer);
@@ -34,9 +36,11 @@ class FaultInjector {
 
  private:
   void at_operation();
+  /// Whether the time of a fault that has one has come, for a process that has trained.
+  [[nodiscard]] bool is_late(const InjectedFault& fault) const;
   void strike(std::size_t fault, Trainer* trainer);
 
-  std::vector<Fault> faults_;  // those to come
+  std::vector<InjectedFault> faults_;  // those to come
   FaultActions actions_;
   std::int64_t last_step_ = 0;
   std::int64_t num_operations_ = 0;  // since it began

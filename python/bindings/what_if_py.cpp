@@ -1,5 +1,6 @@
 #include "core/document.hpp"
 #include "core/error.hpp"
+#include "planner/scenario_trace.hpp"
 #include "planner/what_if.hpp"
 #include "python/bindings/infeasible.hpp"
 #include "python/bindings/module.hpp"
@@ -75,7 +76,7 @@ WhatIfResult what_if(const LoadedScenario& loaded,
     request.stop = planner::StopRule{.half_width = *until_ci, .max_trials = max_trials};
   }
   if (trace) {
-    request.trace = sim::read_fault_trace(*trace, loaded.scenario.shape_with_spares(0));
+    request.trace = value_or_throw(planner::read_scenario_trace(*trace, loaded.scenario));
   }
   return value_or_throw(planner::run_what_if(request));
 }

@@ -29,10 +29,10 @@ def what_if(
 
     With `until_ci` there are more trials, up to `max_trials`, until the 95 % confidence interval of
     every policy's goodput, and of the difference between any two, has at most that half width.
-    No `policies` means all of them. `trace` replays dated faults from a CSV file
-    instead of drawing them. `threads` of 0 means all cores and changes nothing in the result.
-    `progress(done, total)` may be called from any thread. Raises ParseError for bad input and
-    InfeasibleError where no plan exists.
+    No `policies` means all of them. `trace` replays dated faults instead of drawing them: a CSV
+    file, or the TOML that `runflat train --inject` takes. `threads` of 0 means all cores and
+    changes nothing in the result. `progress(done, total)` may be called from any thread. Raises
+    ParseError for bad input and InfeasibleError where no plan exists.
     """
     if not isinstance(scenario, _core.Scenario):
         scenario = load_scenario(scenario)

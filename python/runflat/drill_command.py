@@ -23,8 +23,9 @@ def drill_command(
 ) -> None:
     """Train on the host while ranks die, hang and come back, and say what became of each fault.
 
-    Ranks are threads. Every run ends in training, with the losses of a run that nothing disturbs,
-    or in a stop for a reason; exit status 1 if one does not.
+    Ranks are threads. Every run ends in training, with the losses of one that is planned with the
+    same GPUs missing and of one that has them all, or in a stop for a reason; exit status 1 if one
+    does not.
     """
     arguments = [str(config_file(config)), "--faults", str(faults), "--seed", str(seed)]
     for name, values in (("--set", overrides), ("--inject", inject)):

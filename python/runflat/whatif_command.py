@@ -26,7 +26,11 @@ def whatif_command(
     seed: options.Seed = 1,
     overrides: options.Overrides = None,
     trace: Annotated[
-        Path | None, typer.Option(help="Replay the dated faults of this CSV file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Replay dated faults: a CSV trace, or the TOML of `runflat train --inject`.",
+        ),
     ] = None,
     threads: options.Threads = 0,
     out: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Run
@@ -116,6 +117,36 @@ def test_a_good_trace_is_replayed_once(run: Run, tmp_path: Path) -> None:
     assert result.document["trials"] == 1
     gpu_hours_down = result.document["policies"][0]["lost_gpu_hours"]["failed"]
     assert gpu_hours_down == pytest.approx(24 * scenario.cluster.gpus_per_node, rel=1e-3)
+
+
+def test_faults_on_demand_are_replayed(tmp_path: Path) -> None:
+    def result(fault: str) -> dict[str, Any]:
+        (tmp_path / "faults.toml").write_text(f"schema = 1\n[[fault]]\n{fault}\n")
+        found = runflat.what_if("small", policies=["ntp"], trace=tmp_path / "faults.toml")
+        return found.document["policies"][0]
+
+    lost = result('kind = "kill"\nrank = 9\nstep = 20\nrepair_steps = 1000')
+    hours = 1000 * lost["step_time_s"] / 3600
+    assert lost["lost_gpu_hours"]["failed"] == pytest.approx(hours, rel=1e-3)
+    calm = result('kind = "slow"\nrank = 9\ntime_s = 60\nseconds = 1e-3')
+    assert calm["lost_gpu_hours"]["failed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ('kind = "kill"\nrank = 64\nstep = 2', "kill rank=64 step=2 at=op index=0: rank"),
+        ('kind = "melt"\nrank = 3\nstep = 2', "faults.toml: fault.0.kind"),
+        ('kind = "kill"\nrank = 3\nstep = 2\ntime_s = 3', "faults.toml: fault.0"),
+    ],
+)
+def test_a_fault_that_cannot_be_replayed_is_named(
+    run: Run, tmp_path: Path, fault: str, reason: str
+) -> None:
+    (tmp_path / "faults.toml").write_text(f"schema = 1\n[[fault]]\n{fault}\n")
+    done = run("whatif", "small", "--trace", "faults.toml", "--out", "out")
+    assert done.returncode == 2
+    assert complaint(done, tmp_path, {"faults.toml"}).startswith(reason)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,10 @@ def test_random_faults_end_well(run: Run) -> None:
     assert lines[0].split() == "run fault detected after recovered after steps lost how".split()
     assert len(lines) == 4 + 2
     assert re.match(r"4 faults in \d runs, of which \d stopped for a reason; ", lines[-1])
+    differences = re.search(
+        r"at most (\S+) from the run planned with those GPUs missing, (\S+) from the", lines[-1]
+    )
+    assert differences and all(float(text) <= 1e-5 for text in differences.groups())
 
 
 def test_a_fault_on_demand(run: Run, tmp_path: Path) -> None:

@@ -203,6 +203,21 @@ def test_every_step_is_logged_also_where_the_others_are_done_first(
     assert [record["step"] for record in records] == [1, 2, 3]
 
 
+def test_a_fault_with_a_time_strikes_in_processes(tmp_path: Path) -> None:
+    layout = ("--set=layout={data_parallel_size = 2}", "--set=training.zero_stage=0")
+    fault = "--inject=kill rank=1 time_s=0.05 repair_steps=1"
+    with started(tmp_path, "--transport", "gloo", *layout, fault) as process:
+        while "joined by 1" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    records = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    lost, joined = (record["recovery"] for record in records if "recovery" in record)
+    assert (lost["cause"], lost["detail"]) == ("exit", "was killed by SIGKILL")
+    assert joined["reason"] == "joined by 1"
+
+
 def test_state_that_nobody_holds_ends_the_job(tmp_path: Path) -> None:
     with started(tmp_path, "--transport", "gloo") as process:
         ranks = children(process.pid)

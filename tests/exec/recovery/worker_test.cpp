@@ -15,8 +15,8 @@ using namespace runflat::tests;
 
 namespace {
 
-std::vector<Fault> parsed(const std::vector<std::string>& texts) {
-  std::vector<Fault> faults;
+std::vector<InjectedFault> parsed(const std::vector<std::string>& texts) {
+  std::vector<InjectedFault> faults;
   for (const std::string& text : texts) {
     faults.push_back(parse_fault(text));
   }

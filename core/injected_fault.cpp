@@ -1,15 +1,15 @@
-#include "exec/recovery/fault_plan.hpp"
+#include "core/injected_fault.hpp"
 
 #include "core/error.hpp"
+#include "core/random_fault.hpp"
+#include "core/value.hpp"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <fmt/format.h>
-#include <map>
-#include <random>
 
-namespace runflat::exec {
+namespace runflat {
 namespace {
 
 constexpr std::array<std::string_view, 7> kKindNames = {
@@ -27,30 +27,50 @@ constexpr std::array<std::string_view, 12> kPlaceNames = {"op",
                                                           "carried_out",
                                                           "operation"};
 constexpr std::int64_t kMost = 1'000'000'000;
+constexpr double kMostSeconds = 1e9;
 
 template <std::size_t N>
 std::vector<std::string_view> all(const std::array<std::string_view, N>& names) {
   return {names.begin(), names.end()};
 }
 
-Fault read_fault(const Reader& in) {
-  const auto count = [](const Reader& item) { return item.integer(0, kMost); };
-  const auto seconds = [](const Reader& item) { return item.number(0.0, 1e9); };
+/// When it strikes.
+void read_moment(ObjectReader& fields, InjectedFault& fault) {
+  if (const auto time = fields.find("time_s")) {
+    fault.time = Seconds(time->number(0.0, kMostSeconds));
+    if (fields.find("step") || fields.find("index")) {
+      fields.place().reject("a fault with time_s has neither step nor index");
+    }
+    return;
+  }
+  fault.step = fields.at("step").integer(1, kMost);
+  fault.index = read_or(
+      fields, "index", fault.index, [](const Reader& item) { return item.integer(0, kMost); });
+}
+
+InjectedFault read_fault(const Reader& in) {
   ObjectReader fields = in.object();
-  Fault fault;
+  InjectedFault fault;
   fault.kind = static_cast<FaultKind>(fields.at("kind").choice(all(kKindNames)));
   fault.rank = fields.at("rank").integer(0, kMost);
-  fault.step = fields.at("step").integer(1, kMost);
+  read_moment(fields, fault);
   fault.place = read_or(fields, "at", fault.place, [](const Reader& item) {
     return static_cast<FaultPlace>(item.choice(all(kPlaceNames)));
   });
-  fault.index = read_or(fields, "index", fault.index, count);
-  fault.seconds = read_or(fields, "seconds", fault.seconds, seconds);
-  fault.repair_steps = read_or(fields, "repair_steps", fault.repair_steps, count);
+  fault.seconds = read_or(fields, "seconds", fault.seconds, [](const Reader& item) {
+    return item.number(0.0, kMostSeconds);
+  });
+  fault.repair_steps = read_or(fields, "repair_steps", fault.repair_steps, [](const Reader& item) {
+    return item.integer(0, kMost);
+  });
   fields.finish();
   const bool lasts = fault.kind == FaultKind::hang || fault.kind == FaultKind::slow;
   if (lasts != (fault.seconds > 0.0)) {
     in.reject(lasts ? "a hang or a slow rank needs seconds" : "only hang and slow have seconds");
+  }
+  const bool is_of_step = fault.kind == FaultKind::nan || fault.kind == FaultKind::drop_link;
+  if (is_of_step && fault.place > FaultPlace::end) {
+    in.reject("nan and drop_link strike at places of a step");
   }
   return fault;
 }
@@ -71,15 +91,31 @@ Value value_of(std::string_view text) {
   return std::string(text);
 }
 
-void append_random(const Reader& in, std::vector<Fault>& faults) {
+void append_random(const Reader& in, std::vector<InjectedFault>& faults) {
   ObjectReader fields = in.object();
   const std::int64_t num = fields.at("num").integer(1, kMost);
   const auto seed = static_cast<std::uint64_t>(fields.at("seed").integer(0));
-  const FaultRange range{.num_ranks = fields.at("ranks").integer(1, kMost),
-                         .num_steps = fields.at("steps").integer(1, kMost)};
+  FaultRange range{.num_ranks = fields.at("ranks").integer(1, kMost)};
+  const auto steps = fields.find("steps");
+  const auto most_time = fields.find("time_s");
+  const auto mean_gap = fields.find("mtbf_s");
+  if (int{steps.has_value()} + int{most_time.has_value()} + int{mean_gap.has_value()} != 1) {
+    in.reject("expected one of steps, time_s and mtbf_s");
+  }
+  if (steps) {
+    range.num_steps = steps->integer(1, kMost);
+  } else {
+    range.most_time = Seconds((most_time ? *most_time : *mean_gap).number(1e-3, kMostSeconds));
+  }
   fields.finish();
+  Seconds last{};
   for (std::int64_t i = 0; i < num; ++i) {
-    faults.push_back(random_fault(seed, i, range));
+    InjectedFault fault = random_fault(seed, i, range);
+    if (mean_gap) {
+      last += random_gap(seed, i, *range.most_time);
+      fault.time = last;
+    }
+    faults.push_back(fault);
   }
 }
 
@@ -93,13 +129,13 @@ std::string_view name_of(FaultPlace place) {
   return kPlaceNames[static_cast<std::size_t>(place)];
 }
 
-std::string to_text(const Fault& fault) {
-  std::string text = fmt::format("{} rank={} step={} at={} index={}",
-                                 name_of(fault.kind),
-                                 fault.rank,
-                                 fault.step,
-                                 name_of(fault.place),
-                                 fault.index);
+std::string to_text(const InjectedFault& fault) {
+  std::string text = fmt::format("{} rank={}", name_of(fault.kind), fault.rank);
+  if (fault.time) {
+    text += fmt::format(" time_s={} at={}", fault.time->count(), name_of(fault.place));
+  } else {
+    text += fmt::format(" step={} at={} index={}", fault.step, name_of(fault.place), fault.index);
+  }
   if (fault.seconds > 0.0) {
     text += fmt::format(" seconds={}", fault.seconds);
   }
@@ -109,7 +145,7 @@ std::string to_text(const Fault& fault) {
   return text;
 }
 
-Fault parse_fault(std::string_view text) {
+InjectedFault parse_fault(std::string_view text) {
   Value::Object fields;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find(' ', begin), text.size());
@@ -131,10 +167,10 @@ Fault parse_fault(std::string_view text) {
   return read_fault(Reader(value, text));
 }
 
-std::vector<Fault> read_faults(const Reader& in) {
+std::vector<InjectedFault> read_faults(const Reader& in) {
   ObjectReader fields = in.object();
   static_cast<void>(fields.at("schema").integer(1, 1));
-  std::vector<Fault> faults;
+  std::vector<InjectedFault> faults;
   if (const auto list = fields.find("fault")) {
     for (const Reader& item : list->items()) {
       faults.push_back(read_fault(item));
@@ -149,52 +185,4 @@ std::vector<Fault> read_faults(const Reader& in) {
   return faults;
 }
 
-Fault random_fault(std::uint64_t seed, std::int64_t number, const FaultRange& range) {
-  std::seed_seq sequence{seed & 0xffffffffU, seed >> 32, static_cast<std::uint64_t>(number)};
-  std::mt19937_64 bits(sequence);
-  const auto below = [&](std::int64_t num) {
-    return static_cast<std::int64_t>(bits() % static_cast<std::uint64_t>(num));
-  };
-  // Of 24 faults 17 kill; hangs, which cost a time-out each, are the fewest.
-  constexpr std::array<FaultKind, 7> kOthers = {FaultKind::hang,
-                                                FaultKind::slow,
-                                                FaultKind::corrupt,
-                                                FaultKind::nan,
-                                                FaultKind::nan,
-                                                FaultKind::drop_link,
-                                                FaultKind::drop_link};
-  const std::int64_t kind = below(24);
-  Fault fault;
-  fault.kind = kind < 17 ? FaultKind::kill : kOthers[static_cast<std::size_t>(kind - 17)];
-  fault.rank = below(range.num_ranks);
-  fault.step = 1 + below(range.num_steps);
-  const bool in_transition = fault.kind == FaultKind::kill && below(8) == 0;
-  const auto first = in_transition ? FaultPlace::agreed : FaultPlace::op;
-  const std::int64_t num_places = in_transition ? 5 : 6;
-  fault.place = static_cast<FaultPlace>(static_cast<std::int64_t>(first) + below(num_places));
-  if (!in_transition && below(2) == 0) {
-    fault.place = below(2) == 0 ? FaultPlace::op : FaultPlace::operation;
-  }
-  if (fault.kind == FaultKind::nan || fault.kind == FaultKind::drop_link) {
-    fault.place = FaultPlace::op;
-  } else if (fault.kind == FaultKind::corrupt) {
-    fault.place = FaultPlace::operation;
-  }
-  if (fault.place == FaultPlace::op) {
-    fault.index = fault.kind == FaultKind::nan ? 0 : below(range.num_ops);
-  } else if (fault.place == FaultPlace::operation) {
-    fault.index = below(4 * range.num_ops);
-  } else if (fault.place == FaultPlace::update || fault.place == FaultPlace::distribute) {
-    fault.index = below(range.num_stages);
-  }
-  if (fault.kind == FaultKind::hang) {
-    fault.seconds = range.hang_seconds;
-  } else if (fault.kind == FaultKind::slow) {
-    fault.seconds = 0.01;
-  }
-  const bool ends = fault.kind == FaultKind::kill || fault.kind == FaultKind::hang;
-  fault.repair_steps = ends && below(2) == 0 ? 1 + below(3) : 0;
-  return fault;
-}
-
-}  // namespace runflat::exec
+}  // namespace runflat
