@@ -101,6 +101,7 @@ void Agent::look_after(Worker& worker) {
       end_what_does_not_go_on(worker);
     }
   } else if (!worker.is_gone && !has_ended() && Clock::now() >= worker.may_start) {
+    // A job that waits takes no step that could be waited for.
     const bool is_repaired =
         !worker.starts_at_step || (last_ && last_->rung == Rung::wait) ||
         std::stoll(store_.get(kStepsKey).value_or("0")) >= *worker.starts_at_step;
