@@ -107,18 +107,16 @@ WorkerEnd Worker::run() {
     if (std::exchange(arrival_, Arrival::in_need) == Arrival::newcomer) {
       noticed_ = Clock::now();  // until now it has held nobody up
     }
-    RecoveryRecord record{
-        .generation = agreement.generation,
-        .rung = agreement.rung,
-        .reason = agreement.reason,
-        .waited = agreement.waited,
-        .at_step = agreement.progress.steps,
-        .members = processes_of(agreement.members),
-        .quiesced =
-            first_sign_ ? std::chrono::duration<double>(noticed_ - *first_sign_).count() : 0.0,
-        .noticed = noticed_,
-        .agreed = seconds_since_notice(),
-        .decision = agreement.decision};
+    RecoveryRecord record{.generation = agreement.generation,
+                          .rung = agreement.rung,
+                          .reason = agreement.reason,
+                          .waited = agreement.waited,
+                          .at_step = agreement.progress.steps,
+                          .members = processes_of(agreement.members),
+                          .quiesced = first_sign_ ? seconds(noticed_ - *first_sign_) : 0.0,
+                          .noticed = noticed_,
+                          .agreed = seconds_since_notice(),
+                          .decision = agreement.decision};
     if (agreement.base_generation >= 0) {
       explain(store_, rendezvous_.agreement(agreement.base_generation), agreement, record);
     }
@@ -138,10 +136,13 @@ WorkerEnd Worker::run() {
       first_sign_.reset();
       notice();
     } else if (std::find(participants.begin(), participants.end(), self()) == participants.end()) {
+      waiting_since_.reset();
+      first_sign_.reset();
       stand_by(agreement);
       notice();
     } else if (carry_out(agreement, participants, record)) {
       watch(trainers_of(agreement));
+      is_warm_ = true;
       waiting_since_.reset();
       record.carried_out = seconds_since_notice();
       recoveries_.push_back(std::move(record));
