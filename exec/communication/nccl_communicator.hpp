@@ -85,13 +85,11 @@ class NcclCommunicator : public Communicator {
   /// The state of the communicator: an error once it is aborted.
   [[nodiscard]] ncclResult_t state();
   void fail(SyncStatus status);
-  [[nodiscard]] bool is_usable() const { return comm_ != nullptr && !is_revoked_; }
   [[nodiscard]] cudaEvent_t event_of(Ticket ticket) const;
 
   CudaDevice& device_;
-  std::mutex mutex_;  // held by whoever uses comm_, which abort() revokes
+  std::mutex mutex_;  // held by whoever uses comm_, which abort() takes away
   ncclComm_t comm_;
-  bool is_revoked_ = false;
   std::chrono::milliseconds timeout_;
   std::int64_t rank_ = 0;
   std::int64_t size_ = 0;

@@ -115,7 +115,7 @@ std::unique_ptr<Transport> make_nccl_transport(Device& device, Store& store, std
   static_cast<void>(ncclGetVersion(&version));
   if (version < kFirstVersion) {
     throw Unavailable(
-        fmt::format("NCCL {} was loaded: RunFlat needs 2.28.9 or later, which recovers from the "
+        fmt::format("NCCL {} was loaded: RunFlat needs 2.28.9 or later, which survives the "
                     "loss of a peer (LD_LIBRARY_PATH says where it is looked for)",
                     text_of(version)));
   }

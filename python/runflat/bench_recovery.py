@@ -130,6 +130,9 @@ def time_recoveries(
             agent.kill()
         if agent.returncode != 0:
             raise ParseError(errors.strip().splitlines()[-1])
+        for line in errors.splitlines():  # of workers that ended, and were not killed here
+            if line.startswith("runflat-agent: process ") and "killed by SIGKILL" not in line:
+                raise ParseError(line.removeprefix("runflat-agent: "))
         header, *records = read_json_lines(log)
     recoveries = [record["recovery"] for record in records if "recovery" in record]
     for kill in kills:
