@@ -161,6 +161,22 @@ std::int64_t Plan::global_batch_size() const {
   return sequences;
 }
 
+std::vector<GpuId> gpus_of(const Plan& plan) {
+  std::vector<GpuId> gpus;
+  for (std::int64_t rank = 0; rank < plan.layout.num_ranks(); ++rank) {
+    gpus.push_back(plan.layout.gpu_of(Rank(rank)));
+  }
+  for (const DomainId domain : plan.spare_domains) {
+    const std::int64_t first = plan.cluster.first_gpu(domain).value();
+    for (std::int64_t gpu = first; gpu < first + plan.cluster.domain_size; ++gpu) {
+      if (!std::binary_search(plan.failed.begin(), plan.failed.end(), GpuId(gpu))) {
+        gpus.emplace_back(gpu);
+      }
+    }
+  }
+  return gpus;
+}
+
 Value to_value(const Plan& plan) {
   Value::Array replicas;
   for (const ReplicaShare& share : plan.replicas) {

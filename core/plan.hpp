@@ -43,6 +43,10 @@ struct Plan {
   friend bool operator==(const Plan&, const Plan&) = default;
 };
 
+/// The GPUs of a job: those of its ranks, by rank, then those of its spare domains that have not
+/// failed.
+[[nodiscard]] std::vector<GpuId> gpus_of(const Plan& plan);
+
 /// Version of the JSON form.
 inline constexpr std::int64_t kPlanSchema = 1;
 

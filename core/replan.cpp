@@ -1,13 +1,16 @@
 #include "core/replan.hpp"
 
+#include "core/spare_sites.hpp"
 #include "core/state_slice.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <functional>
 #include <limits>
 #include <map>
 #include <numeric>
 #include <optional>
+#include <queue>
 #include <utility>
 #include <vector>
 
@@ -24,7 +27,8 @@ struct Choice {
 
 class InPlacePlanner {
  public:
-  InPlacePlanner(const Plan& whole, const Health& health) : whole_(whole), health_(health) {}
+  InPlacePlanner(const Plan& whole, const Health& health)
+      : whole_(whole), health_(health), policy_(in_place_policy(whole)) {}
 
   [[nodiscard]] std::optional<Choice> best() const {
     std::optional<Choice> best;
@@ -66,9 +70,12 @@ class InPlacePlanner {
   [[nodiscard]] const ParallelSizes& sizes() const { return whole_.layout.sizes(); }
 
   [[nodiscard]] std::int64_t num_left(CellId id) const {
-    const std::vector<GpuId> active = whole_.layout.cell(id).active();
-    return std::count_if(
-        active.begin(), active.end(), [this](GpuId gpu) { return !health_.is_down(gpu); });
+    return num_up(whole_.layout.cell(id), health_);
+  }
+
+  [[nodiscard]] bool is_enough(CellId id, std::int64_t lowest) const {
+    return num_left(id) >= lowest &&
+           (policy_ == InPlacePolicy::ntp || is_whole(whole_.layout.cell(id), health_));
   }
 
   template <typename Visit>
@@ -83,9 +90,9 @@ class InPlacePlanner {
   [[nodiscard]] std::optional<Choice> choose(std::int64_t lowest) const {
     Choice choice;
     for (std::int64_t dp = 0; dp < sizes().dp; ++dp) {
-      bool is_enough = true;
-      for_each_cell(dp, [&](CellId id) { is_enough = is_enough && num_left(id) >= lowest; });
-      if (is_enough) {
+      bool runs = true;
+      for_each_cell(dp, [&](CellId id) { runs = runs && is_enough(id, lowest); });
+      if (runs) {
         choice.replicas.push_back(dp);
       }
     }
@@ -125,11 +132,20 @@ class InPlacePlanner {
   /// The largest degree of at most `num` that the model can be divided by; 0: none.
   [[nodiscard]] std::int64_t largest_degree(std::int64_t num, std::int64_t sync_degree) const {
     for (std::int64_t degree = num; degree >= sync_degree; --degree) {
-      if (!check_division(whole_.model, degree, sync_degree)) {
+      if (can_divide(degree, sync_degree)) {
         return degree;
       }
     }
     return 0;
+  }
+
+  /// Groups ask the same again and again.
+  [[nodiscard]] bool can_divide(std::int64_t degree, std::int64_t sync_degree) const {
+    const auto [known, is_new] = divisions_.try_emplace({degree, sync_degree}, false);
+    if (is_new) {
+      known->second = !check_division(whole_.model, degree, sync_degree);
+    }
+    return known->second;
   }
 
   /// Gives out the microbatches one round after another, each to whoever ends first with it.
@@ -138,9 +154,8 @@ class InPlacePlanner {
     for (const std::int64_t dp : choice.replicas) {
       double speed = std::numeric_limits<double>::infinity();
       for_each_cell(dp, [&](CellId id) {
-        speed = std::min(speed,
-                         static_cast<double>(choice.degrees.at(id)) /
-                             static_cast<double>(whole_.layout.tp_size(id)));
+        speed = std::min(
+            speed, static_cast<double>(choice.degrees.at(id)) / static_cast<double>(sizes().tp));
       });
       speeds.push_back(speed);
     }
@@ -154,12 +169,16 @@ class InPlacePlanner {
     const auto time_with = [&](std::size_t i, std::int64_t more) {
       return static_cast<double>(shares[i] + more) / speeds[i];
     };
+    using End = std::pair<double, std::size_t>;  // with one round more, of a replica
+    std::priority_queue<End, std::vector<End>, std::greater<>> ends;
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+      ends.emplace(time_with(i, round), i);
+    }
     for (; left > 0; left -= round) {
-      std::size_t first = 0;
-      for (std::size_t i = 1; i < shares.size(); ++i) {
-        first = time_with(i, round) < time_with(first, round) ? i : first;
-      }
+      const std::size_t first = ends.top().second;
+      ends.pop();
       shares[first] += round;
+      ends.emplace(time_with(first, round), first);
     }
     choice.time = 0.0;
     for (std::size_t i = 0; i < shares.size(); ++i) {
@@ -209,25 +228,77 @@ class InPlacePlanner {
 
   const Plan& whole_;
   const Health& health_;
+  InPlacePolicy policy_;
+  mutable std::map<std::pair<std::int64_t, std::int64_t>, bool> divisions_;
 };
+
+std::int64_t num_damaged(const Plan& plan, const Health& health) {
+  const std::vector<Cell>& cells = plan.layout.cells();
+  return std::count_if(
+      cells.begin(), cells.end(), [&](const Cell& cell) { return !is_whole(cell, health); });
+}
+
+/// Says which groups of `plan` are elsewhere than in `whole`.
+void explain_moves(const Plan& whole, Plan& plan) {
+  for (std::size_t index = 0; index < plan.layout.cells().size(); ++index) {
+    const ClusterSpec& cluster = plan.cluster;
+    const DomainId from = cluster.domain_of(whole.layout.cells()[index].slots.front());
+    const DomainId to = cluster.domain_of(plan.layout.cells()[index].slots.front());
+    if (from != to) {
+      const CellId id = plan.layout.cell_id(index);
+      plan.reasons.push_back(fmt::format(
+          "Replica {}, stage {} is on spare domain {}.", id.dp.value(), id.pp.value(), to.value()));
+    }
+  }
+}
 
 }  // namespace
 
-Expected<Plan, Infeasible> replan_in_place(const Plan& whole, const Health& health) {
-  const bool is_whole = std::none_of(health.down().begin(), health.down().end(), [&](GpuId gpu) {
-    return whole.layout.rank_of(gpu).has_value();
-  });
-  if (is_whole) {
-    Plan plan = whole;
+std::string_view to_string(InPlacePolicy policy) {
+  switch (policy) {
+    case InPlacePolicy::ntp:
+      return "ntp";
+    case InPlacePolicy::dp_drop:
+      return "dp_drop";
+    case InPlacePolicy::spare_domain:
+      return "spare_domain";
+  }
+  return "";
+}
+
+InPlacePolicy in_place_policy(const Plan& plan) {
+  const auto named =
+      std::find_if(kInPlacePolicies.begin(), kInPlacePolicies.end(), [&](InPlacePolicy policy) {
+        return to_string(policy) == plan.policy;
+      });
+  return named != kInPlacePolicies.end() ? *named : InPlacePolicy::ntp;
+}
+
+Expected<Plan, Infeasible> replan_in_place(const Plan& whole,
+                                           const Plan& current,
+                                           const Health& health) {
+  const InPlacePolicy policy = in_place_policy(whole);
+  Plan plan = moved_to_spares(whole, current, health, policy != InPlacePolicy::ntp);
+  explain_moves(whole, plan);
+  const std::int64_t damaged = num_damaged(plan, health);
+  if (damaged == 0) {
     plan.failed = health.down();
     return plan;
   }
-  const InPlacePlanner planner(whole, health);
+  if (policy == InPlacePolicy::spare_domain) {
+    return Infeasible{fmt::format(
+        "{} of {} TP groups have lost GPUs, and no spare domain has GPUs for all of them; repair "
+        "GPUs, add spare domains, or choose another policy",
+        damaged,
+        plan.layout.cells().size())};
+  }
+  const InPlacePlanner planner(plan, health);
   const std::optional<Choice> choice = planner.best();
   if (!choice) {
     return Infeasible{
-        fmt::format("no replica can go on without the {} GPUs that are down; repair GPUs",
-                    health.down().size())};
+        fmt::format("no replica can go on: {} of {} TP groups have lost GPUs; repair GPUs",
+                    damaged,
+                    plan.layout.cells().size())};
   }
   return planner.make_plan(*choice);
 }

@@ -7,6 +7,7 @@
 #include "exec/job/agent.hpp"
 #include "exec/job/exit_status.hpp"
 #include "exec/job/train_arguments.hpp"
+#include "exec/recovery/agreement.hpp"
 
 #include <cstdlib>
 #include <filesystem>
@@ -51,16 +52,13 @@ void run(std::span<char*> words) {
       .program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "runflat-train",
       .arguments = {words.begin() + 1, words.end()},
       .workers = std::move(workers),
-      .all_processes = {},
+      .all_processes = processes_of(config.plan),
       .recovery = config.recovery,
       .place = place.rank,
       .num_places = place.world_size};
   for (WorkerProcess& worker : agent.workers) {
     worker.store_url = meeting.store_url;
     worker.host = host_of(place, &process_environment);
-  }
-  for (std::int64_t rank = 0; rank < config.plan.layout.num_ranks(); ++rank) {
-    agent.all_processes.push_back(config.plan.layout.gpu_of(Rank(rank)).value());
   }
   const TrainOptions& options = arguments.options;
   if (options.backend == "cuda" && options.ranks_per_gpu == 1) {

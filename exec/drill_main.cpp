@@ -8,7 +8,9 @@
 #include "exec/job/exit_status.hpp"
 #include "exec/job/train_arguments.hpp"
 #include "exec/job/train_config.hpp"
+#include "exec/recovery/agreement.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <iostream>
@@ -73,9 +75,10 @@ bool run(std::span<char*> words) {
   LoopbackJob job{.worker = {.plan = config.plan,
                              .trainer = config.trainer,
                              .num_steps = config.train_iters,
+                             .recovery = {.wait_for_spare = config.recovery.wait_for_spare},
                              .patience = kPatience},
-                  .replan = [&config](const Plan&, const Health& health) {
-                    return replan_in_place(config.plan, health);
+                  .replan = [&config](const Plan& current, const Health& health) {
+                    return replan_in_place(config.plan, current, health);
                   }};
   job.worker.trainer.timeout = kTimeout;
   job.deadline = kMostPerRun;
@@ -84,8 +87,9 @@ bool run(std::span<char*> words) {
   if (config.trainer.type != DataType::fp32) {
     drill.calm_tolerance = kCalmTolerance16;
   }
+  const std::vector<std::int64_t> processes = processes_of(config.plan);
   for (const InjectedFault& fault : drill.faults) {
-    if (!config.plan.layout.rank_of(GpuId(fault.rank))) {
+    if (std::find(processes.begin(), processes.end(), fault.rank) == processes.end()) {
       throw ParseError(to_text(fault), "rank", "no process of the plan");
     }
   }

@@ -10,6 +10,7 @@
 #include "exec/job/job_worker.hpp"
 #include "exec/job/train_arguments.hpp"
 #include "exec/job/worker_process.hpp"
+#include "exec/recovery/agreement.hpp"
 #include "exec/store/memory_store.hpp"
 
 #include <atomic>
@@ -36,14 +37,9 @@ void run_threads(const TrainConfig& config, const TrainOptions& options) {
         "",
         "faults strike processes: use --transport gloo; `runflat drill` strikes threads");
   }
-  const ParallelLayout& layout = config.plan.layout;
-  std::vector<std::int64_t> processes;
-  for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
-    processes.push_back(layout.gpu_of(Rank(rank)).value());
-  }
   const TrainInput input = make_train_input(config);
   MemoryStore store;
-  spawn(processes, [&](ThreadRank& thread) {
+  spawn(processes_of(config.plan), [&](ThreadRank& thread) {
     try {
       Backend backend = make_backend(options.backend, 0, config.trainer.type);
       run_job_worker(config,

@@ -74,8 +74,9 @@ class Drill {
  private:
   void draw_faults() {
     const ParallelLayout& layout = job_.worker.plan.layout;
+    const std::vector<std::int64_t> processes = processes_of(job_.worker.plan);
     const FaultRange range{
-        .num_ranks = layout.num_ranks(),
+        .num_ranks = std::ssize(processes),
         .num_steps = job_.worker.num_steps,
         .num_ops = 4 * job_.worker.plan.replicas.front().num_microbatches * layout.sizes().vpp,
         .num_stages = layout.sizes().vpp,
@@ -88,7 +89,7 @@ class Drill {
     const std::int64_t num = std::min(left, 1 + report_.num_runs % config_.most_per_run);
     for (std::int64_t i = 0; i < num; ++i) {
       InjectedFault fault = random_fault(config_.seed, num_drawn_++, range);
-      fault.rank = layout.gpu_of(Rank(fault.rank)).value();
+      fault.rank = processes[static_cast<std::size_t>(fault.rank)];
       job_.faults.push_back(fault);
     }
   }

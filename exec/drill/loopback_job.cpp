@@ -124,8 +124,9 @@ class Job {
       is_over_ = true;
       store_.close("the run is not over at its deadline");  // nobody meets anybody any more
     });
-    num_alive_ = job_.worker.plan.layout.num_ranks();
-    spawn(processes(), [this](ThreadRank& thread) { live(thread); });
+    const std::vector<std::int64_t> processes = processes_of(job_.worker.plan);
+    num_alive_ = std::ssize(processes);
+    spawn(processes, [this](ThreadRank& thread) { live(thread); });
     outcome_.is_in_time = watchdog.stop();
     if (!is_over_) {
       outcome_.reason = "no worker is left";
@@ -152,15 +153,6 @@ class Job {
     Clock::time_point when;
   };
 
-  [[nodiscard]] std::vector<std::int64_t> processes() const {
-    const ParallelLayout& layout = job_.worker.plan.layout;
-    std::vector<std::int64_t> processes;
-    for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
-      processes.push_back(layout.gpu_of(Rank(rank)).value());
-    }
-    return processes;
-  }
-
   /// All lives of a process.
   void live(ThreadRank& thread) {
     std::vector<InjectedFault> faults = job_.faults;
@@ -182,7 +174,7 @@ class Job {
     while (live_once(thread, injector, self) && last && last->repair_steps > 0) {
       const std::int64_t back_at = num_steps_ + last->repair_steps;
       --num_alive_;
-      while (num_steps_ < back_at && num_alive_ > 0 && !is_over_) {
+      while (num_steps_ < back_at && !is_waiting() && num_alive_ > 0 && !is_over_) {
         std::this_thread::sleep_for(kPoll);
       }
       ++num_alive_;
@@ -264,6 +256,12 @@ class Job {
       }
       std::this_thread::sleep_for(kPoll);
     }
+  }
+
+  /// Whether the job takes no step until somebody comes.
+  [[nodiscard]] bool is_waiting() {
+    const std::optional<Agreement> last = last_agreement(store_);
+    return last && last->rung == Rung::wait;
   }
 
   [[nodiscard]] bool has_been_left_out(const Member& self) {

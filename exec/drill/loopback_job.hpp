@@ -49,8 +49,8 @@ struct JobOutcome {
   std::vector<FaultRecord> faults;         ///< that struck, in their order
 };
 
-/// Runs a job to its end in host memory. Processes that ended come back as their faults say. A run
-/// that is not over at its deadline is ended, and says so.
+/// Runs a job to its end in host memory. Processes that ended come back as their faults say, or
+/// when the job waits for them. A run that is not over at its deadline is ended, and says so.
 [[nodiscard]] JobOutcome run_loopback_job(const LoopbackJob& job, const SampleSource& data);
 
 }  // namespace runflat::exec

@@ -111,8 +111,9 @@ void Agent::look_after(Worker& worker) {
       end_what_does_not_go_on(worker);
     }
   } else if (!worker.is_gone && !has_ended() && Clock::now() >= worker.may_start) {
+    // A job that waits takes no step that could be waited for.
     const bool is_repaired =
-        !worker.starts_at_step ||
+        !worker.starts_at_step || (last_ && last_->rung == Rung::wait) ||
         std::stoll(store_.get(kStepsKey).value_or("0")) >= *worker.starts_at_step;
     if (is_repaired) {
       start(worker);
@@ -254,6 +255,10 @@ void Agent::look_at_job() {
   has_begun_ = has_begun_ || has_begun(store_);
   if (last_generation(store_) > (last_ ? last_->generation : -1)) {
     last_ = last_agreement(store_);
+    if (last_ && last_->rung == Rung::wait) {
+      std::cerr << "runflat-agent: waits for workers to join: " + last_->reason + "\n"
+                << std::flush;
+    }
   }
 }
 

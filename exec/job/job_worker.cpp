@@ -68,8 +68,7 @@ class JobWorker {
 
   void run() {
     const WorkerEnd end = worker_.run();
-    const bool was_training = worker_.trainer() != nullptr;  // and did not stand by
-    if (log_ && was_training && steps_ < config_.train_iters && end == WorkerEnd::finished) {
+    if (log_ && steps_ < config_.train_iters && end == WorkerEnd::finished) {
       log_->add_stop(steps_);
     }
     if (end == WorkerEnd::fenced) {
@@ -90,41 +89,45 @@ class JobWorker {
             .trainer = config_.trainer,
             .num_steps = config_.train_iters,
             .recovery = {.in_place_deadline = config_.recovery.in_place_timeout,
+                         .wait_for_spare = config_.recovery.wait_for_spare,
                          .may_restart = config_.checkpoint.save.has_value()},
             .patience = config_.recovery.join_timeout,
             .life = place_.life};
   }
 
   [[nodiscard]] WorkerHooks hooks() {
-    return {
-        .replan = [this](const Plan&,
-                         const Health& health) { return replan_in_place(config_.plan, health); },
-        .should_stop =
-            [this] {
-              return (place_.should_stop && place_.should_stop()) ||
-                     (saver_ && saver_->has_failed());
-            },
-        .takes_in =
-            [this](const Trainer& trainer, const std::vector<std::int64_t>& newcomers) {
-              return takes_in(trainer.plan(), newcomers);
-            },
-        .restore = [this](Trainer& trainer) { restore(trainer); },
-        .on_trainer = [this](Trainer& trainer,
-                             const RecoveryRecord& record) { begin(trainer, record); },
-        .on_step = [this](
-                       Trainer& trainer,
-                       const StepResult& result) { saving([&] { after_step(trainer, result); }); },
-        .on_end = [this](Trainer& trainer) { saving([&] { finish(trainer); }); },
-        .on_finish = [this](const Agreement& agreement) { log_last_step(agreement); },
-        .before_meeting = [this] { rest(); },
-        .at =
-            [this](RecoveryMoment moment) {
-              if (moment == RecoveryMoment::agreed && saver_) {
-                saver_->abort();
-                saver_.reset();
-              }
-              faults_.injector().at(moment);
-            }};
+    return {.replan =
+                [this](const Plan& current, const Health& health) {
+                  return replan_in_place(config_.plan, current, health);
+                },
+            .should_stop =
+                [this] {
+                  return (place_.should_stop && place_.should_stop()) ||
+                         (saver_ && saver_->has_failed());
+                },
+            .takes_in = [this](const Trainer& trainer,
+                               const Plan& next) { return takes_in(trainer.plan(), next); },
+            .restore = [this](Trainer& trainer) { restore(trainer); },
+            .on_trainer = [this](Trainer& trainer,
+                                 const RecoveryRecord& record) { begin(trainer, record); },
+            .on_step =
+                [this](Trainer& trainer, const StepResult& result) {
+                  saving([&] { after_step(trainer, result); });
+                },
+            .on_end = [this](Trainer& trainer) { saving([&] { finish(trainer); }); },
+            .on_finish = [this](const Agreement& agreement) { log_last_step(agreement); },
+            .before_meeting = [this] { rest(); },
+            .at =
+                [this](RecoveryMoment moment) {
+                  if (moment == RecoveryMoment::agreed && saver_) {
+                    saver_->abort();
+                    saver_.reset();
+                  }
+                  if (moment == RecoveryMoment::carried_out && worker_.trainer() == nullptr) {
+                    log_.reset();  // it stands by
+                  }
+                  faults_.injector().at(moment);
+                }};
   }
 
   template <typename Work>
@@ -136,22 +139,15 @@ class JobWorker {
     }
   }
 
-  [[nodiscard]] bool takes_in(const Plan& plan, const std::vector<std::int64_t>& newcomers) const {
+  [[nodiscard]] bool takes_in(const Plan& plan, const Plan& next) const {
     if (!config_.recovery.rejoins_when_it_pays) {
       return true;
-    }
-    std::vector<GpuId> down;
-    for (const GpuId gpu : plan.failed) {
-      if (std::find(newcomers.begin(), newcomers.end(), gpu.value()) == newcomers.end()) {
-        down.push_back(gpu);
-      }
     }
     Seconds pause = config_.recovery.rejoin_pause;
     for (const RecoveryRecord& record : worker_.recoveries()) {
       pause = record.cause == "join" ? Seconds(seconds_of(record)) : pause;
     }
-    const auto next = replan_in_place(config_.plan, Health(std::move(down)));
-    return next && rejoin_pays(plan, next.value(), step_time_, config_.train_iters - steps_, pause);
+    return rejoin_pays(plan, next, step_time_, config_.train_iters - steps_, pause);
   }
 
   /// The last checkpoint of this job, or the one that it starts from.

@@ -2,6 +2,7 @@
 
 #include "core/document.hpp"
 #include "core/override.hpp"
+#include "core/replan.hpp"
 #include "exec/job/train_plan.hpp"
 
 #include <array>
@@ -187,9 +188,19 @@ std::chrono::milliseconds positive_seconds(const Reader& in) {
   return seconds(in);
 }
 
-RecoveryConfig read_recovery(const Reader& in) {
+std::string policy_name(const Reader& in) {
+  std::vector<std::string_view> names;
+  for (const InPlacePolicy policy : kInPlacePolicies) {
+    names.push_back(to_string(policy));
+  }
+  return std::string(names[in.choice(names)]);
+}
+
+RecoveryConfig read_recovery(const Reader& in, Plan& plan) {
   ObjectReader members = in.object();
   RecoveryConfig recovery;
+  plan.policy = read_or(members, "policy", plan.policy, policy_name);
+  recovery.wait_for_spare = read_or(members, "wait_for_spare_s", recovery.wait_for_spare, seconds);
   recovery.join_timeout = read_or(members, "join_timeout_s", recovery.join_timeout, seconds);
   recovery.in_place_timeout =
       read_or(members, "in_place_timeout_s", recovery.in_place_timeout, seconds);
@@ -228,7 +239,9 @@ TrainConfig read_train_config(const Reader& in) {
   config.data = read_data(members.at("data"));
   config.log = read_or(members, "log", config.log, read_log);
   config.checkpoint = read_or(members, "checkpoint", config.checkpoint, read_checkpoint);
-  config.recovery = read_or(members, "recovery", config.recovery, read_recovery);
+  config.recovery = read_or(members, "recovery", config.recovery, [&](const Reader& recovery) {
+    return read_recovery(recovery, config.plan);
+  });
   config.store = read_or(members, "store", config.store, &Reader::text);
   members.finish();
   return config;

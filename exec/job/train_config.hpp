@@ -31,17 +31,23 @@ struct CheckpointConfig {
   std::optional<std::filesystem::path> load;  ///< a checkpoint, or a folder with a latest one
 };
 
-/// `[recovery]`: what happens when workers are lost.
+/// `[recovery]`: what happens when workers are lost. Its `policy` is that of the plan, as
+/// replan_in_place() follows it: ntp, dp_drop or spare_domain.
 struct RecoveryConfig {
   /// How long a meeting waits for a worker that is not known to be dead.
   std::chrono::milliseconds join_timeout{60'000};
   /// How long attempts to go on in place may take before the last checkpoint is loaded.
   std::chrono::milliseconds in_place_timeout{120'000};
+  /// How long those who hold the state wait for others to join where the policy cannot go on
+  /// without; then the job stops.
+  std::chrono::milliseconds wait_for_spare{0};
   /// How long a worker may make no progress of its own before its agent ends it.
   std::chrono::milliseconds hang_timeout{60'000};
   /// How long the agent of a host may give no sign before its workers are left out.
   std::chrono::milliseconds lost_host_timeout{10'000};
-  /// Whether who comes back is taken in only where the steps left win the pause back.
+  /// Whether who comes back is taken in only where the steps left win the pause back. As fast as
+  /// before, as when a spare domain has taken over, they do not: who comes back is a spare then,
+  /// until workers are lost again.
   bool rejoins_when_it_pays = true;
   std::chrono::milliseconds rejoin_pause{3'000};  ///< expected, until one was measured
   std::int64_t max_restarts = 3;                  ///< of every process

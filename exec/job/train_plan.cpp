@@ -12,6 +12,8 @@
 namespace runflat::exec {
 namespace {
 
+constexpr std::int64_t kMostSpareDomains = 1 << 20;
+
 std::int64_t smallest_tp(const ParallelLayout& layout, DpRank replica) {
   std::int64_t tp = layout.sizes().tp;
   for (std::size_t cell = 0; cell < layout.cells().size(); ++cell) {
@@ -22,12 +24,14 @@ std::int64_t smallest_tp(const ParallelLayout& layout, DpRank replica) {
   return tp;
 }
 
-ClusterSpec cluster_of(const std::optional<Reader>& in, const ParallelSizes& sizes) {
+ClusterSpec cluster_of(const std::optional<Reader>& in,
+                       const ParallelSizes& sizes,
+                       std::int64_t num_spare_domains) {
   if (in) {
     return read_cluster(*in);
   }
   return {.gpu = "any",
-          .num_nodes = sizes.num_ranks() / sizes.tp,
+          .num_nodes = sizes.num_ranks() / sizes.tp + num_spare_domains,
           .gpus_per_node = sizes.tp,
           .domain_size = sizes.tp};
 }
@@ -51,6 +55,27 @@ void check_places(const Plan& plan, const Reader& layout) {
       }
     }
   }
+}
+
+/// The first domains without a rank.
+std::vector<DomainId> spare_domains(const Plan& plan, std::int64_t num, const Reader& layout) {
+  std::vector<bool> is_busy(static_cast<std::size_t>(plan.cluster.num_domains()));
+  for (const Cell& cell : plan.layout.cells()) {
+    is_busy[plan.cluster.domain_of(cell.slots.front()).index()] = true;
+  }
+  std::vector<DomainId> spares;
+  for (std::size_t domain = 0; domain < is_busy.size() && std::ssize(spares) < num; ++domain) {
+    if (!is_busy[domain]) {
+      spares.emplace_back(static_cast<std::int64_t>(domain));
+    }
+  }
+  if (std::ssize(spares) < num) {
+    layout.reject(fmt::format("spare_domains {}, and {} of the cluster's {} domains have no rank",
+                              num,
+                              spares.size(),
+                              is_busy.size()));
+  }
+  return spares;
 }
 
 void check_model(const Plan& plan, const Reader& layout) {
@@ -134,15 +159,20 @@ Plan make_plan(ObjectReader& job, ObjectReader& training) {
   ObjectReader members = layout.object();
   const ParallelSizes sizes = read_sizes(members);
   const std::optional<Reader> inactive = members.find("non_active_ranks_per_dp");
+  const std::int64_t num_spares =
+      read_or(members, "spare_domains", std::int64_t{0}, [](const Reader& in) {
+        return in.integer(0, kMostSpareDomains);
+      });
   members.finish();
   Plan plan;
   plan.policy = "ntp";
   plan.model = read_model(job.at("model"));
-  plan.cluster = cluster_of(job.find("cluster"), sizes);
+  plan.cluster = cluster_of(job.find("cluster"), sizes, num_spares);
   plan.layout = ParallelLayout::nonuniform(
       sizes, inactive ? read_inactive_slots(*inactive, sizes) : std::vector<InactiveSlots>{});
   plan.training = read_training(training);
   check_places(plan, layout);
+  plan.spare_domains = spare_domains(plan, num_spares, layout);
   check_model(plan, layout);
   share_batch(training.find("num_microbatches"), training.place(), plan);
   return plan;

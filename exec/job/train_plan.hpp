@@ -13,8 +13,9 @@ namespace runflat::exec {
 /// nominal TP group has a node and NVLink domain of its own).
 ///
 /// `[layout]` is core's, with `non_active_ranks_per_dp`: the slots that do not run, by "dp" or
-/// "dp,cp,pp". `training.num_microbatches` gives the share of every replica; without it, the shares
-/// are those of proportional_microbatches(). ParseError where these contradict one another.
+/// "dp,cp,pp", and `spare_domains`, how many NVLink domains stand by: the first of the cluster that
+/// have no rank. `training.num_microbatches` gives the share of every replica; without it, the
+/// shares are those of proportional_microbatches(). ParseError where these contradict one another.
 [[nodiscard]] Plan read_train_plan(ObjectReader& job, ObjectReader& training);
 
 /// Deals `num_microbatches` to the replicas in proportion to their speed, that of their smallest TP

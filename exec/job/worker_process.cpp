@@ -7,27 +7,29 @@
 namespace runflat::exec {
 
 std::vector<WorkerProcess> workers_of(const LaunchPlace& place, const Plan& plan) {
-  const ParallelLayout& layout = plan.layout;
-  const bool is_by_rank = place.world_size == layout.num_ranks();
-  const bool is_by_node = !is_by_rank && place.world_size == plan.cluster.num_nodes;
-  if (!is_by_rank && !is_by_node && place.world_size != 1) {
+  const std::vector<GpuId> gpus = gpus_of(plan);
+  const bool is_by_gpu = place.world_size == std::ssize(gpus);
+  const bool is_by_node = !is_by_gpu && place.world_size == plan.cluster.num_nodes;
+  if (!is_by_gpu && !is_by_node && place.world_size != 1) {
+    const std::int64_t num_spares = std::ssize(gpus) - plan.layout.num_ranks();
     throw ParseError(place.launcher,
                      "",
-                     fmt::format("started {} processes, and the plan has {} ranks on {} nodes",
+                     fmt::format("started {} processes, and the plan has {} ranks{} on {} nodes",
                                  place.world_size,
-                                 layout.num_ranks(),
+                                 plan.layout.num_ranks(),
+                                 num_spares > 0 ? fmt::format(" and {} spares", num_spares) : "",
                                  plan.cluster.num_nodes));
   }
   std::vector<WorkerProcess> workers;
-  for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
-    const GpuId gpu = layout.gpu_of(Rank(rank));
-    const bool is_mine = is_by_rank   ? rank == place.rank
+  for (std::int64_t i = 0; i < std::ssize(gpus); ++i) {
+    const GpuId gpu = gpus[static_cast<std::size_t>(i)];
+    const bool is_mine = is_by_gpu    ? i == place.rank
                          : is_by_node ? plan.cluster.node_of(gpu).value() == place.rank
                                       : true;
     if (is_mine) {
-      const std::int64_t local_rank = is_by_rank   ? place.local_rank
+      const std::int64_t local_rank = is_by_gpu    ? place.local_rank
                                       : is_by_node ? gpu.value() % plan.cluster.gpus_per_node
-                                                   : rank;
+                                                   : i;
       workers.push_back({.process = gpu.value(), .local_rank = local_rank});
     }
   }

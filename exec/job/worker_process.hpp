@@ -21,9 +21,10 @@ struct WorkerProcess {
   friend bool operator==(const WorkerProcess&, const WorkerProcess&) = default;
 };
 
-/// The workers of a place in a job, without lives and stores: the one of that rank where a launcher
-/// started a process for every rank; those of a node's GPUs where it started one for every node;
-/// all of them where there is one place. ParseError where it is none of these.
+/// The workers of a place in a job, without lives and stores: one where a launcher started a
+/// process for each of the job's GPUs (gpus_of), in their order; those of a node's GPUs where it
+/// started one for every node; all of them where there is one place. ParseError where it is none of
+/// these.
 [[nodiscard]] std::vector<WorkerProcess> workers_of(const LaunchPlace& place, const Plan& plan);
 
 /// The GPU of a worker where several share one: the first ranks of a host have one each, the next

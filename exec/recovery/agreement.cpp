@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 namespace runflat::exec {
 namespace {
 
-constexpr std::array<std::string_view, 4> kRungNames = {"in_place", "checkpoint", "finish", "stop"};
+constexpr std::array<std::string_view, 5> kRungNames = {
+    "in_place", "checkpoint", "wait", "finish", "stop"};
 
 Value member_value(const Member& member) {
   return Value::Object{{"process", member.process}, {"life", member.life}};
@@ -51,8 +53,59 @@ StepDecision read_decision(const Reader& in) {
 
 }  // namespace
 
+std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
+  std::vector<std::int64_t> processes;
+  for (const Member& member : members) {
+    processes.push_back(member.process);
+  }
+  return processes;
+}
+
+std::vector<std::int64_t> processes_of(const ParallelLayout& layout) {
+  std::vector<std::int64_t> processes;
+  for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
+    processes.push_back(layout.gpu_of(Rank(rank)).value());
+  }
+  return processes;
+}
+
+std::vector<std::int64_t> processes_of(const Plan& plan) {
+  std::vector<std::int64_t> processes;
+  for (const GpuId gpu : gpus_of(plan)) {
+    processes.push_back(gpu.value());
+  }
+  return processes;
+}
+
 std::string_view name_of(Rung rung) {
   return kRungNames[static_cast<std::size_t>(rung)];
+}
+
+std::vector<Member> trainers_of(const Agreement& agreement) {
+  std::vector<Member> trainers;
+  std::copy_if(agreement.members.begin(),
+               agreement.members.end(),
+               std::back_inserter(trainers),
+               [&](const Member& member) {
+                 return agreement.plan && agreement.plan->layout.rank_of(GpuId(member.process));
+               });
+  return trainers;
+}
+
+std::vector<Member> participants_of(const Agreement& agreement) {
+  if (!agreement.plan) {
+    return agreement.members;
+  }
+  const std::vector<std::int64_t>& holders = agreement.holders;
+  std::vector<Member> participants;
+  std::copy_if(agreement.members.begin(),
+               agreement.members.end(),
+               std::back_inserter(participants),
+               [&](const Member& member) {
+                 return agreement.plan->layout.rank_of(GpuId(member.process)) ||
+                        std::find(holders.begin(), holders.end(), member.process) != holders.end();
+               });
+  return participants;
 }
 
 bool Agreement::has_member(const Member& member) const {
@@ -67,6 +120,7 @@ Value to_value(const Standing& standing) {
                        {"next_progress", progress_value(standing.next_progress)},
                        {"decision", decision_value(standing.decision)},
                        {"seconds", standing.seconds},
+                       {"waited", standing.waited},
                        {"problem", standing.problem},
                        {"is_over", standing.is_over}};
 }
@@ -80,6 +134,7 @@ Standing read_standing(const Reader& in) {
                     .next_progress = read_progress(members.at("next_progress")),
                     .decision = read_decision(members.at("decision")),
                     .seconds = members.at("seconds").number(),
+                    .waited = members.at("waited").number(),
                     .problem = members.at("problem").text(),
                     .is_over = members.at("is_over").boolean()};
   members.finish();
@@ -99,7 +154,8 @@ Value to_value(const Agreement& agreement) {
                             {"base_generation", agreement.base_generation},
                             {"holders", Value::array_of(agreement.holders)},
                             {"progress", progress_value(agreement.progress)},
-                            {"decision", decision_value(agreement.decision)}};
+                            {"decision", decision_value(agreement.decision)},
+                            {"waited", agreement.waited}};
   if (agreement.plan) {
     out.set("plan", to_value(*agreement.plan));
   }
@@ -121,6 +177,7 @@ Agreement read_agreement(const Reader& in) {
   agreement.holders = fields.at("holders").integers(0, std::numeric_limits<std::int64_t>::max());
   agreement.progress = read_progress(fields.at("progress"));
   agreement.decision = read_decision(fields.at("decision"));
+  agreement.waited = fields.at("waited").number();
   if (const auto plan = fields.find("plan")) {
     agreement.plan = read_plan(*plan);
   }

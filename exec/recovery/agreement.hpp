@@ -22,6 +22,11 @@ struct Member {
   friend auto operator<=>(const Member&, const Member&) = default;
 };
 
+/// The processes of a job's GPUs (gpus_of), in their order; those of ranks, by rank; of members.
+[[nodiscard]] std::vector<std::int64_t> processes_of(const Plan& plan);
+[[nodiscard]] std::vector<std::int64_t> processes_of(const ParallelLayout& layout);
+[[nodiscard]] std::vector<std::int64_t> processes_of(const std::vector<Member>& members);
+
 /// What a process says of itself when it meets the others.
 struct Standing {
   Member member;
@@ -33,6 +38,7 @@ struct Standing {
   Progress next_progress;  ///< under `next_generation`
   StepDecision decision;   ///< the last that it has
   double seconds = 0.0;    ///< since it noticed that it has to meet the others
+  double waited = 0.0;     ///< seconds, for others to join a job that cannot go on without them
   std::string problem;     ///< why the job cannot go on, if it cannot
   bool is_over = false;    ///< it has done all that the job has to do, or had until it was stopped
 
@@ -43,6 +49,7 @@ struct Standing {
 enum class Rung : std::uint8_t {
   in_place,    ///< new communicators, state from peers
   checkpoint,  ///< state from the last checkpoint, or the beginning of the job
+  wait,        ///< no plan is possible: state is kept until somebody joins
   finish,      ///< all steps are taken, or somebody asked for the end
   stop,        ///< nothing goes on, for a reason
 };
@@ -60,11 +67,18 @@ struct Agreement {
   std::vector<std::int64_t> holders;
   Progress progress;         ///< of the state, once all holders have taken the update of `decision`
   StepDecision decision;     ///< of the last step, where somebody has it
-  std::optional<Plan> plan;  ///< none where the job ends
+  double waited = 0.0;       ///< the longest that a member has, in seconds
+  std::optional<Plan> plan;  ///< none where the job waits or ends
 
   [[nodiscard]] bool has_member(const Member& member) const;
   friend bool operator==(const Agreement&, const Agreement&) = default;
 };
+
+/// Members that its plan has a rank for.
+[[nodiscard]] std::vector<Member> trainers_of(const Agreement& agreement);
+/// They and those who hold the state: who takes part in what it says. Other members stand by; where
+/// there is no plan, all take part.
+[[nodiscard]] std::vector<Member> participants_of(const Agreement& agreement);
 
 /// JSON; doubles keep their bits. Reading throws ParseError.
 [[nodiscard]] Value to_value(const Standing& standing);

@@ -29,6 +29,7 @@ class Decider {
     for (const Standing& standing : situation_.standings) {
       next_.members.push_back(standing.member);
       next_.base_generation = std::max(next_.base_generation, standing.generation);
+      next_.waited = std::max(next_.waited, standing.waited);
     }
     if (next_.base_generation >= 0) {
       base_ = agreement_of_(next_.base_generation);
@@ -82,7 +83,7 @@ class Decider {
     const Plan& current = base_ ? *base_->plan : whole_;
     Expected<Plan, Infeasible> plan = replan_(current, health());
     if (!plan) {
-      return end(Rung::stop, plan.error().reason);
+      return wait_or_stop(plan.error().reason);
     }
     next_.plan = std::move(plan).value();
     if (!situation_.has_begun && attempts_at(Rung::checkpoint) == 0) {
@@ -154,6 +155,16 @@ class Decider {
       return take(Rung::checkpoint, reason);
     }
     end(Rung::stop, policy_.may_restart ? reason : reason + "; there is no checkpoint to load");
+  }
+
+  void wait_or_stop(const std::string& reason) {
+    const double limit = std::chrono::duration<double>(policy_.wait_for_spare).count();
+    if (next_.waited < limit) {
+      return end(Rung::wait, reason);
+    }
+    end(Rung::stop,
+        limit > 0.0 ? fmt::format("{}; waited {:.1f} s for workers to join", reason, next_.waited)
+                    : reason);
   }
 
   void take(Rung rung, const std::string& reason) {

@@ -16,12 +16,14 @@ namespace runflat::exec {
 
 /// How long each rung of the recovery ladder may take before the next one is tried. On a host there
 /// are two: to go on in place, and to start again from the last checkpoint; after them the job
-/// stops, with a reason.
+/// stops, with a reason. Where the replanner finds no plan, the job waits for workers to join
+/// before it stops.
 struct RecoveryPolicy {
   /// Every attempt in place is with those that survived the one before.
   std::int64_t most_attempts = 8;
   std::chrono::milliseconds in_place_deadline{60'000};  ///< from when the failure was noticed
   std::int64_t most_checkpoint_attempts = 3;
+  std::chrono::milliseconds wait_for_spare{0};
   bool may_restart = false;  ///< from a checkpoint, which the worker can load
 };
 

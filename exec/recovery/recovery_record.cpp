@@ -1,5 +1,7 @@
 #include "exec/recovery/recovery_record.hpp"
 
+#include "exec/recovery/rendezvous.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <string>
@@ -14,6 +16,34 @@ double unix_time(Clock::time_point when) {
 }
 
 }  // namespace
+
+void explain(Store& store, const Agreement& base, const Agreement& next, RecoveryRecord& record) {
+  const bool is_joined =
+      std::any_of(next.members.begin(), next.members.end(), [&](const Member& member) {
+        return !base.has_member(member);
+      });
+  record.cause = is_joined ? "join" : "peer_lost";
+  if (next.waited > 0.0) {
+    return;  // what was lost was noticed long ago
+  }
+  std::optional<Death> first;
+  for (const Member& member : trainers_of(base)) {
+    if (next.has_member(member)) {
+      continue;
+    }
+    const std::optional<Death> death = find_death(store, member);
+    if (death && (!first || death->when < first->when)) {
+      first = death;
+    }
+    record.cause = first && !first->was_silent ? "exit" : "hang";
+  }
+  if (first) {
+    const auto ago = std::chrono::system_clock::now() - first->when;
+    const auto noticed_ago = Clock::now() - record.noticed;
+    record.detail = first->cause;
+    record.detected = std::chrono::duration<double>(ago - noticed_ago).count() - record.quiesced;
+  }
+}
 
 double seconds_of(const RecoveryRecord& record) {
   return std::max(0.0, record.detected.value_or(0.0)) + record.quiesced + record.carried_out;
@@ -41,6 +71,7 @@ Value to_value(const RecoveryRecord& record, std::int64_t num_ranks, std::option
                      {"warm_up", ms(record.carried_out - ready)},
                      {"redo", redo ? ms(redo->count()) : Value()}}},
       {"total_ms", ms(seconds_of(record))},
+      {"waited_ms", ms(record.waited)},
       {"ready_at", unix_time(record.noticed) + record.carried_out},
       {"bytes_moved", record.bytes_moved}};
 }

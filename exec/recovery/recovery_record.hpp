@@ -6,6 +6,7 @@
 #include "core/value.hpp"
 #include "exec/communication/communicator.hpp"
 #include "exec/recovery/agreement.hpp"
+#include "exec/store/store.hpp"
 #include "exec/training/commit.hpp"
 
 #include <cstdint>
@@ -24,6 +25,7 @@ struct RecoveryRecord {
   /// came; peer_lost: none of these, communication had failed.
   std::string cause{};
   std::string detail{};      ///< how the first that was lost had ended, where somebody knows
+  double waited = 0.0;       ///< for somebody to join, before it was noticed that one had
   std::int64_t at_step = 0;  ///< steps that were taken
   std::vector<std::int64_t> members;
   /// From the end of the first that was lost to its first sign here; negative where communication
@@ -40,7 +42,12 @@ struct RecoveryRecord {
   bool was_completed = false;    ///< this worker took the update of a torn step
 };
 
-/// From the end of what was lost, as far as it is known, until all were ready to train again.
+/// What the transition from `base` to `next` is for, and when and how the first of the trainers
+/// that are no longer there ended.
+void explain(Store& store, const Agreement& base, const Agreement& next, RecoveryRecord& record);
+
+/// From the end of what was lost, as far as it is known, or from when the job no longer waited,
+/// until all were ready to train again.
 [[nodiscard]] double seconds_of(const RecoveryRecord& record);
 /// As the JSON log has it: spans in ms, null where one is not known; `ready_at`, when all were
 /// ready to train again, in seconds of Unix time.

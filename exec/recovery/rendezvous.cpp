@@ -12,6 +12,8 @@ namespace runflat::exec {
 namespace {
 
 constexpr std::chrono::milliseconds kPoll{2};
+constexpr std::chrono::milliseconds kStandBy{50};  // of newcomers, who may wait for days
+constexpr std::chrono::seconds kLookAround{1};
 constexpr const char* kLastKey = "agreed/last";
 constexpr const char* kBegunKey = "begun";
 
@@ -150,10 +152,9 @@ std::string Rendezvous::num_events() {
 }
 
 std::vector<std::int64_t> Rendezvous::newcomers(std::int64_t generation) {
-  const std::string prefix = arrivals_key(generation);
   std::vector<std::int64_t> processes;
-  for (const std::string& key : store_.list(prefix)) {
-    processes.push_back(std::stoll(key.substr(prefix.size())));
+  for (const Standing& standing : standings(generation)) {
+    processes.push_back(standing.member.process);
   }
   return processes;
 }
@@ -192,10 +193,20 @@ Agreement Rendezvous::meet(std::int64_t generation,
     call_for_help(generation);
   }
   std::optional<Deadline> deadline;
+  std::string known;
+  Clock::time_point looked;
   while (true) {
     if (auto agreed = find_agreement(store_, generation, deadline_in(kPoll))) {
       note_last(generation);
       return std::move(*agreed);
+    }
+    if (arrival == Arrival::newcomer && !is_called(generation, deadline_in(kStandBy))) {
+      const std::string events = num_events();
+      if (events == known && Clock::now() - looked < kLookAround) {
+        continue;
+      }
+      known = events;
+      looked = Clock::now();
     }
     const std::vector<Standing> here = standings(generation);
     const bool are_all_here =

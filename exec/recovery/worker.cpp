@@ -13,21 +13,8 @@ constexpr std::chrono::milliseconds kStandBy{50};
 constexpr std::chrono::milliseconds kAlarmPeriod{5};
 constexpr std::int64_t kStateValues = 3;  // of an element: master and two moments
 
-std::vector<std::int64_t> processes_of(const std::vector<Member>& members) {
-  std::vector<std::int64_t> processes;
-  for (const Member& member : members) {
-    processes.push_back(member.process);
-  }
-  return processes;
-}
-
-/// In the order of the plan's ranks.
-std::vector<std::int64_t> processes_of(const ParallelLayout& layout) {
-  std::vector<std::int64_t> processes;
-  for (std::int64_t rank = 0; rank < layout.num_ranks(); ++rank) {
-    processes.push_back(layout.gpu_of(Rank(rank)).value());
-  }
-  return processes;
+double seconds(Clock::duration time) {
+  return std::chrono::duration<double>(time).count();
 }
 
 }  // namespace
@@ -58,7 +45,7 @@ Worker::Worker(Device& device,
     return;
   }
   // The first meeting is of the first life of every GPU of the plan.
-  for (const std::int64_t process : processes_of(config.plan.layout)) {
+  for (const std::int64_t process : processes_of(config.plan)) {
     expected_.push_back({.process = process, .life = 1});
   }
 }
@@ -72,52 +59,22 @@ void Worker::notice() {
 }
 
 /// Deaths and meetings that this worker's communicators do not tell of, and newcomers.
-void Worker::watch_others() {
-  sees_newcomers_ = false;
-  alarm_.set([this, next = next_meeting_, members = expected_, known = std::string()]() mutable {
+void Worker::watch(const std::vector<Member>& members) {
+  plan_with_newcomers_.reset();
+  have_newcomers_changed_ = false;
+  alarm_.set([this, next = next_meeting_, members, known = std::string()]() mutable {
     std::string events = rendezvous_.num_events();
-    if (events == std::exchange(known, std::move(events))) {
+    if (events == known) {
       return false;
     }
-    sees_newcomers_ = !rendezvous_.newcomers(next).empty();
+    known = std::move(events);
+    have_newcomers_changed_ = true;
     return rendezvous_.is_needed(next) || rendezvous_.has_lost(members);
   });
 }
 
-/// What the transition is for, and when and how the first of those that are no longer here ended.
-void Worker::explain_loss(const Agreement& agreement, RecoveryRecord& record) {
-  record.quiesced =
-      first_sign_ ? std::chrono::duration<double>(noticed_ - *first_sign_).count() : 0.0;
-  if (agreement.base_generation < 0) {
-    return;
-  }
-  const std::vector<Member> before = rendezvous_.agreement(agreement.base_generation).members;
-  const bool is_joined =
-      std::any_of(agreement.members.begin(), agreement.members.end(), [&](const Member& member) {
-        return std::find(before.begin(), before.end(), member) == before.end();
-      });
-  record.cause = is_joined ? "join" : "peer_lost";
-  std::optional<Death> first;
-  for (const Member& member : before) {
-    if (agreement.has_member(member)) {
-      continue;
-    }
-    const std::optional<Death> death = find_death(store_, member);
-    if (death && (!first || death->when < first->when)) {
-      first = death;
-    }
-    record.cause = first && !first->was_silent ? "exit" : "hang";
-  }
-  if (first) {
-    const double ago =
-        std::chrono::duration<double>(std::chrono::system_clock::now() - first->when).count();
-    record.detail = first->cause;
-    record.detected = ago - seconds_since_notice() - record.quiesced;
-  }
-}
-
 double Worker::seconds_since_notice() const {
-  return std::chrono::duration<double>(Clock::now() - noticed_).count();
+  return seconds(Clock::now() - noticed_);
 }
 
 void Worker::at(RecoveryMoment moment) const {
@@ -133,30 +90,38 @@ WorkerEnd Worker::run() {
   }
   if (arrival_ == Arrival::newcomer) {
     warm_up();
+    is_warm_ = true;
   }
   while (true) {
     const Agreement agreement = meet();
     reason_ = agreement.reason;
     const bool is_end = agreement.rung == Rung::finish || agreement.rung == Rung::stop;
     if (!agreement.has_member(self())) {
-      if (arrival_ == Arrival::newcomer && !is_end) {
-        continue;  // it came too late for this one
+      if (was_member_ || is_end) {
+        return WorkerEnd::fenced;
       }
-      return WorkerEnd::fenced;
+      arrival_ = Arrival::newcomer;  // it came too late for this one
+      continue;
     }
+    was_member_ = true;
     if (std::exchange(arrival_, Arrival::in_need) == Arrival::newcomer) {
       noticed_ = Clock::now();  // until now it has held nobody up
     }
     RecoveryRecord record{.generation = agreement.generation,
                           .rung = agreement.rung,
                           .reason = agreement.reason,
+                          .waited = agreement.waited,
                           .at_step = agreement.progress.steps,
                           .members = processes_of(agreement.members),
+                          .quiesced = first_sign_ ? seconds(noticed_ - *first_sign_) : 0.0,
                           .noticed = noticed_,
                           .agreed = seconds_since_notice(),
                           .decision = agreement.decision};
-    explain_loss(agreement, record);
-    watch_others();
+    if (agreement.base_generation >= 0) {
+      explain(store_, rendezvous_.agreement(agreement.base_generation), agreement, record);
+    }
+    const std::vector<Member> participants = participants_of(agreement);
+    watch(participants);
     at(RecoveryMoment::agreed);
     adopt(agreement, record);
     if (agreement.rung == Rung::finish && hooks_.on_finish) {
@@ -165,13 +130,26 @@ WorkerEnd Worker::run() {
     if (is_end) {
       return agreement.rung == Rung::finish ? WorkerEnd::finished : WorkerEnd::stopped;
     }
-    if (carry_out(agreement, record)) {
+    if (agreement.rung == Rung::wait) {
+      wait_for_others();
+      alarm_.clear();
+      first_sign_.reset();
+      notice();
+    } else if (std::find(participants.begin(), participants.end(), self()) == participants.end()) {
+      waiting_since_.reset();
+      first_sign_.reset();
+      stand_by(agreement);
+      notice();
+    } else if (carry_out(agreement, participants, record)) {
+      watch(trainers_of(agreement));
+      is_warm_ = true;
+      waiting_since_.reset();
       record.carried_out = seconds_since_notice();
       recoveries_.push_back(std::move(record));
       begin_job(store_);
       at(RecoveryMoment::carried_out);
       first_sign_.reset();
-      current_.trainer ? train() : stand_by();
+      current_.trainer ? train() : stand_by(agreement);
       notice();
     } else {
       alarm_.clear();
@@ -193,6 +171,7 @@ Standing Worker::standing() const {
   standing.generation = current_.generation;
   standing.next_generation = pending_.generation;
   standing.seconds = seconds_since_notice();
+  standing.waited = waiting_since_ ? seconds(Clock::now() - *waiting_since_) : 0.0;
   standing.problem = problem_;
   standing.is_over = is_over_;
   if (current_.trainer) {
@@ -296,8 +275,10 @@ SyncStatus Worker::bring_state(const Agreement& agreement,
   return group != nullptr ? group->status() : status;
 }
 
-bool Worker::carry_out(const Agreement& agreement, RecoveryRecord& record) {
-  std::vector<std::int64_t> members = processes_of(agreement.members);
+bool Worker::carry_out(const Agreement& agreement,
+                       const std::vector<Member>& participants,
+                       RecoveryRecord& record) {
+  std::vector<std::int64_t> members = processes_of(participants);
   const std::vector<std::int64_t> trained = processes_of(agreement.plan->layout);
   const bool all_train = trained.size() == members.size();
   Tenure next{.generation = agreement.generation, .trainer = nullptr};
@@ -385,10 +366,8 @@ void Worker::train() {
 bool Worker::take_steps(Trainer& trainer) {
   num_refusals_ = 0;
   while (trainer.progress().steps < config_.num_steps) {
-    const bool takes_in =
-        sees_newcomers_ && trainer.rank().value() == 0 &&
-        (!hooks_.takes_in || hooks_.takes_in(trainer, rendezvous_.newcomers(next_meeting_)));
-    const StepWishes wishes{.meets = takes_in, .stops = hooks_.should_stop && hooks_.should_stop()};
+    const StepWishes wishes{.meets = trainer.rank().value() == 0 && takes_in(trainer),
+                            .stops = hooks_.should_stop && hooks_.should_stop()};
     const StepResult result = trainer.step(data_, wishes);
     if (trainer.decision().step == trainer.progress().steps && result.is_finite &&
         trainer.phase() >= StepPhase::updated) {
@@ -419,9 +398,44 @@ bool Worker::take_steps(Trainer& trainer) {
   return false;
 }
 
-void Worker::stand_by() {
+/// Whether those who wait to join are worth a meeting.
+bool Worker::takes_in(const Trainer& trainer) {
+  if (have_newcomers_changed_.exchange(false)) {
+    std::vector<GpuId> down = trainer.plan().failed;
+    for (const std::int64_t process : rendezvous_.newcomers(next_meeting_)) {
+      std::erase(down, GpuId(process));
+    }
+    Expected<Plan, Infeasible> next = hooks_.replan(trainer.plan(), Health(std::move(down)));
+    const bool is_another = next && next->layout != trainer.plan().layout;
+    plan_with_newcomers_ = is_another ? std::optional(std::move(next).value()) : std::nullopt;
+  }
+  return plan_with_newcomers_ &&
+         (!hooks_.takes_in || hooks_.takes_in(trainer, *plan_with_newcomers_));
+}
+
+/// While the others train, or go on without this worker to do so.
+void Worker::stand_by(const Agreement& agreement) {
+  if (!std::exchange(is_warm_, true)) {
+    warm_up();
+  }
+  const std::vector<Member> trainers = trainers_of(agreement);
   while (!rendezvous_.is_called(next_meeting_, deadline_in(kStandBy)) &&
-         !rendezvous_.has_lost(expected_)) {
+         !rendezvous_.has_lost(trainers)) {
+  }
+  arrival_ = Arrival::due;  // it holds nobody up
+}
+
+/// Until somebody joins or is lost, or it is too long.
+void Worker::wait_for_others() {
+  waiting_since_ = waiting_since_.value_or(Clock::now());
+  const Deadline deadline = *waiting_since_ + config_.recovery.wait_for_spare;
+  while (!rendezvous_.is_called(next_meeting_, std::min(deadline, deadline_in(kStandBy))) &&
+         !rendezvous_.has_lost(expected_) && rendezvous_.newcomers(next_meeting_).empty() &&
+         Clock::now() < deadline) {
+    if (hooks_.should_stop && hooks_.should_stop()) {
+      problem_ = "asked to end while it waited for workers to join: " + reason_;
+      return;
+    }
   }
   arrival_ = Arrival::due;  // it holds nobody up
 }

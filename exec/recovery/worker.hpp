@@ -53,8 +53,9 @@ struct WorkerHooks {
   Replanner replan;
   /// Whether this worker was asked to end the job.
   std::function<bool()> should_stop;
-  /// Whether processes that wait to join are worth a transition; without it they always are.
-  std::function<bool(const Trainer& trainer, const std::vector<std::int64_t>& newcomers)> takes_in;
+  /// Whether the plan that would follow if those who wait to join were taken in, which differs from
+  /// that of the trainer, is worth a transition; without it it always is.
+  std::function<bool(const Trainer& trainer, const Plan& next)> takes_in;
   /// Brings the last checkpoint into a trainer; nullptr: the job can only begin again.
   std::function<void(Trainer& trainer)> restore;
   /// A trainer is about to take its first step.
@@ -79,6 +80,9 @@ enum class WorkerEnd : std::uint8_t {
 /// One process of a job for its life: trains under one plan after another, or stands by where a
 /// plan has no rank for it. When its communicators fail, or somebody asks to join, it meets the
 /// others, and they go on together from the last step that was decided.
+///
+/// Who stands by disturbs nobody: its loss is noticed when all meet for another reason, and who
+/// comes without changing the plan waits for that too.
 ///
 /// The optimizer state of the old plan is kept until all have that of the next one: a failure
 /// during the transition only makes them meet again.
@@ -118,7 +122,9 @@ class Worker {
   [[nodiscard]] Agreement meet();
   [[nodiscard]] Standing standing() const;
   void adopt(const Agreement& agreement, RecoveryRecord& record);
-  [[nodiscard]] bool carry_out(const Agreement& agreement, RecoveryRecord& record);
+  [[nodiscard]] bool carry_out(const Agreement& agreement,
+                               const std::vector<Member>& participants,
+                               RecoveryRecord& record);
   [[nodiscard]] std::unique_ptr<Trainer> make_trainer(const Agreement& agreement);
   [[nodiscard]] SyncStatus bring_state(const Agreement& agreement,
                                        Communicator* group,
@@ -127,11 +133,12 @@ class Worker {
                                        RecoveryRecord& record);
   void train();
   [[nodiscard]] bool take_steps(Trainer& trainer);
-  void stand_by();
+  [[nodiscard]] bool takes_in(const Trainer& trainer);
+  void stand_by(const Agreement& agreement);
+  void wait_for_others();
   void notice();
   [[nodiscard]] double seconds_since_notice() const;
-  void explain_loss(const Agreement& agreement, RecoveryRecord& record);
-  void watch_others();
+  void watch(const std::vector<Member>& members);
   void at(RecoveryMoment moment) const;
 
   Device& device_;
@@ -145,10 +152,14 @@ class Worker {
   std::int64_t next_meeting_ = 0;
   std::vector<Member> expected_;  // at the next meeting
   Arrival arrival_ = Arrival::due;
+  bool was_member_ = false;
+  bool is_warm_ = false;
   bool has_ended_ = false;  // the job, before this worker came
   Tenure current_;
   Tenure pending_;  // carried out, but maybe not by all
-  std::atomic<bool> sees_newcomers_ = false;
+  std::atomic<bool> have_newcomers_changed_ = false;
+  std::optional<Plan> plan_with_newcomers_;  // where it is another one
+  std::optional<Clock::time_point> waiting_since_;
   bool is_over_ = false;
   std::int64_t num_refusals_ = 0;
   std::string problem_;

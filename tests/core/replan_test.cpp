@@ -83,11 +83,21 @@ TEST_CASE("an interleaved pipeline gets whole rounds", "[core][replan]") {
   }
 }
 
+TEST_CASE("a replica that was never whole has the share of its degree", "[core][replan]") {
+  // TP4 and TP3 become TP3 and TP3: equal speeds, equal shares.
+  Plan whole = job({.tp = 4, .dp = 2}, 6);
+  const CellId second{.dp = DpRank(1), .cp = CpRank(0), .pp = PpRank(0)};
+  whole.layout = ParallelLayout::nonuniform(whole.layout.sizes(), {{second, {0}}});
+  whole.replicas = {{.num_microbatches = 7}, {.num_microbatches = 5}};
+  CHECK(shares(replan_in_place(whole, Health()).value()) == std::vector<std::int64_t>{7, 5});
+  CHECK(shares(replan_in_place(whole, down({1})).value()) == std::vector<std::int64_t>{6, 6});
+}
+
 TEST_CASE("nothing left is infeasible", "[core][replan]") {
   const Plan whole = job({.tp = 1, .dp = 1, .pp = 2}, 4);
   const auto plan = replan_in_place(whole, down({1}));
   REQUIRE_FALSE(plan);
-  CHECK(plan.error().reason.find("1 GPUs that are down") != std::string::npos);
+  CHECK(plan.error().reason.find("1 of 2 TP groups have lost GPUs") != std::string::npos);
 }
 
 TEST_CASE("laws of replanning in place", "[core][replan]") {

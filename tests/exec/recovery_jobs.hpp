@@ -25,8 +25,8 @@ inline exec::LoopbackJob job_of(const ModelSpec& model,
   const Plan plan = plan_of(model, layout);
   exec::LoopbackJob job{
       .worker = {.plan = plan, .trainer = config_of(layout), .num_steps = num_steps},
-      .replan = [plan](const Plan&, const Health& health) {
-        return replan_in_place(plan, health);
+      .replan = [plan](const Plan& current, const Health& health) {
+        return replan_in_place(plan, current, health);
       }};
   job.worker.trainer.timeout = std::chrono::milliseconds(1000);
   job.worker.patience = std::chrono::milliseconds(500);
@@ -58,6 +58,13 @@ inline std::vector<LayoutCase> redundant_cases() {
        .sizes = {.tp = 4, .dp = 2},
        .inactive = {{.cell = {.dp = DpRank(0), .cp = CpRank(0), .pp = PpRank(0)}, .slots = {0, 2}}},
        .sequence_parallel = true},
+      {.name = "TP2 DP2, one spare", .sizes = {.tp = 2, .dp = 2}, .num_spare_domains = 1},
+      {.name = "TP2 PP2 DP2 ZeRO-1, one spare, dp_drop",
+       .sizes = {.tp = 2, .dp = 2, .pp = 2},
+       .zero_stage = 1,
+       .redundancy = true,
+       .num_spare_domains = 1,
+       .policy = "dp_drop"},
   };
 }
 

@@ -105,12 +105,15 @@ ModelSpec tiny_gpt() {
 
 Plan plan_of(const ModelSpec& model, const LayoutCase& layout) {
   Plan plan;
-  plan.policy = "ntp";
+  plan.policy = layout.policy;
   const std::int64_t gpus_per_replica = layout.sizes.num_ranks() / layout.sizes.dp;
   plan.cluster = {.gpu = "h200",
-                  .num_nodes = layout.sizes.dp,
+                  .num_nodes = layout.sizes.dp + layout.num_spare_domains,
                   .gpus_per_node = gpus_per_replica,
                   .domain_size = gpus_per_replica};
+  for (std::int64_t i = 0; i < layout.num_spare_domains; ++i) {
+    plan.spare_domains.emplace_back(layout.sizes.dp + i);
+  }
   plan.model = model;
   plan.layout = ParallelLayout::nonuniform(layout.sizes, layout.inactive);
   plan.training.micro_batch_size = layout.micro_batch_size;

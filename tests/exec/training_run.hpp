@@ -29,11 +29,14 @@ struct LayoutCase {
   Recompute recompute = Recompute::none;
   std::int64_t micro_batch_size = 1;
   std::int64_t num_buckets = 2;
+  std::int64_t num_spare_domains = 0;
+  std::string policy = "ntp";
 };
 
 inline constexpr std::int64_t kGlobalBatchSize = 12;
 
-/// One NVLink domain for every replica, GPUs in the order of ranks of the undamaged layout.
+/// One NVLink domain for every replica, GPUs in the order of ranks of the undamaged layout, then
+/// the spare ones.
 [[nodiscard]] Plan plan_of(const ModelSpec& model, const LayoutCase& layout);
 [[nodiscard]] exec::TrainerConfig config_of(const LayoutCase& layout);
 

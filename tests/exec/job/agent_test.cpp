@@ -223,5 +223,17 @@ TEST_CASE("the places of a job hold each of its workers once", "[exec][agent]") 
   CHECK(workers(5, 6).size() == 1);
   CHECK(workers(0, 1).size() == 6);
   CHECK_THROWS_WITH(workers(0, 4),
-                    Catch::Contains("started 4 processes, and the plan has 6 ranks"));
+                    Catch::Contains("started 4 processes, and the plan has 6 ranks on"));
+
+  // A node of spares has its workers too.
+  plan.cluster.num_nodes = 3;
+  plan.cluster.domain_size = 4;
+  plan.spare_domains = {DomainId(2)};
+  plan.failed = {GpuId(9)};
+  CHECK(workers(0, 1).size() == 9);
+  REQUIRE(workers(2, 3).size() == 3);
+  CHECK(workers(2, 3)[1].process == 10);
+  CHECK(workers(2, 3)[1].local_rank == 2);
+  CHECK(workers(8, 9).front().process == 11);
+  CHECK_THROWS_WITH(workers(0, 6), Catch::Contains("6 ranks and 3 spares on 3 nodes"));
 }

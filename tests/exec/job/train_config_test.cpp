@@ -3,6 +3,7 @@
 #include "core/document.hpp"
 #include "core/error.hpp"
 #include "core/override.hpp"
+#include "exec/recovery/agreement.hpp"
 #include "tests/catch.hpp"
 #include "tests/exec/data_files.hpp"
 
@@ -213,6 +214,9 @@ TEST_CASE("a wrong value is named with its path", "[exec][train]") {
       {"checkpoint.save_interval=5", "checkpoint", "go with save"},
       {"recovery.hang_timeout_s=0", "recovery.hang_timeout_s", "above 0"},
       {"recovery.lost_host_timeout_s=0", "recovery.lost_host_timeout_s", "above 0"},
+      {"layout.spare_domains=-1", "layout.spare_domains", "an integer from 0"},
+      {"recovery.policy=restart", "recovery.policy", "one of"},
+      {"recovery.wait_for_spare_s=-1", "recovery.wait_for_spare_s", "a number from 0"},
       {"store=1", "store", "text"},
       {"plan=1", "plan", "text"},
       {"plan=nowhere.json", "nowhere.json", "cannot"},
@@ -228,6 +232,31 @@ TEST_CASE("a wrong value is named with its path", "[exec][train]") {
             .find("training: trains on 3.2e+19 tokens") != std::string::npos);
   CHECK(error_of({"training.redundancy=true", "training.zero_stage=0"}).find("zero_stage") !=
         std::string::npos);
+  CHECK(error_of({"cluster={gpu = \"h100\", num_nodes = 2, gpus_per_node = 4}",
+                  "layout.spare_domains=1"})
+            .find("layout: spare_domains 1, and 0 of the cluster's 2 domains have no rank") !=
+        std::string::npos);
+}
+
+TEST_CASE("spare domains are those of the cluster that have no rank", "[exec][train]") {
+  const Plan alone = read({"layout.spare_domains=2"}).plan;  // domains of their own
+  CHECK(alone.cluster.num_gpus() == 16);
+  CHECK(alone.spare_domains == std::vector<DomainId>{DomainId(2), DomainId(3)});
+  CHECK(processes_of(alone).size() == 16);
+  const std::string cluster = "cluster={gpu = \"h100\", num_nodes = 4, gpus_per_node = 4}";
+  CHECK(read({cluster}).plan.spare_domains.empty());
+  const Plan one = read({cluster, "layout.spare_domains=1"}).plan;
+  CHECK(one.spare_domains == std::vector<DomainId>{DomainId(2)});
+  CHECK(processes_of(one).size() == 12);
+}
+
+TEST_CASE("the policy of recovery is the plan's, unless it is said", "[exec][train]") {
+  CHECK(read({}).plan.policy == "ntp");
+  const TrainConfig config =
+      read({"recovery.policy=spare_domain", "recovery.wait_for_spare_s=1.5"});
+  CHECK(config.plan.policy == "spare_domain");
+  CHECK(config.recovery.wait_for_spare == std::chrono::milliseconds(1500));
+  CHECK(read({}).recovery.wait_for_spare == std::chrono::milliseconds(0));
 }
 
 TEST_CASE("a plan stands for model, layout and batch", "[exec][train]") {

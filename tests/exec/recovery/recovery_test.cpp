@@ -203,6 +203,53 @@ TEST_CASE("attempts in place have a deadline", "[exec][recovery]") {
         "1 attempts to go on in place failed in 61.0 s; there is no checkpoint to load");
 }
 
+TEST_CASE("a job that no plan is possible for waits, then stops", "[exec][recovery]") {
+  Ladder ladder;
+  ladder.job.replan = [](const Plan&, const Health&) -> Expected<Plan, Infeasible> {
+    return Infeasible{"too few"};
+  };
+  ladder.situation.standings.pop_back();
+  ladder.situation.standings[1].decision = {.step = 8, .loss = 4.0};
+  CHECK(ladder.decide().rung == Rung::stop);
+  CHECK(ladder.decide().reason == "too few");
+
+  ladder.job.worker.recovery.wait_for_spare = std::chrono::milliseconds(1500);
+  const Agreement wait = ladder.decide();
+  CHECK(wait.rung == Rung::wait);
+  CHECK_FALSE(wait.plan);
+  CHECK(wait.progress.steps == 8);  // what was decided is taken before
+  CHECK(wait.holders == std::vector<std::int64_t>{0, 1, 2});
+  const Value value = to_value(wait);
+  CHECK(read_agreement(Reader(value, "agreement")) == wait);
+
+  // The one that has waited longest counts.
+  ladder.situation.standings[2].waited = 1.5;
+  const Agreement stop = ladder.decide();
+  CHECK(stop.rung == Rung::stop);
+  CHECK(stop.reason == "too few; waited 1.5 s for workers to join");
+}
+
+TEST_CASE("who neither trains nor holds state takes no part in a transition", "[exec][recovery]") {
+  const LayoutCase layout{.name = "", .sizes = {.tp = 2, .dp = 2}, .num_spare_domains = 2};
+  Agreement agreement;
+  agreement.plan = plan_of(tiny_llama(), layout);
+  for (std::int64_t process = 0; process < 8; ++process) {
+    agreement.members.push_back({process, 1});
+  }
+  using Processes = std::vector<std::int64_t>;
+  CHECK(processes_of(*agreement.plan) == Processes{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(processes_of(participants_of(agreement)) == Processes{0, 1, 2, 3});
+
+  agreement.plan = replan_in_place(*agreement.plan, Health({GpuId(3)})).value();
+  std::erase(agreement.members, Member{3, 1});
+  agreement.holders = {0, 1, 2};
+  CHECK(processes_of(trainers_of(agreement)) == Processes{0, 1, 4, 5});
+  CHECK(processes_of(participants_of(agreement)) == Processes{0, 1, 2, 4, 5});
+
+  agreement.plan.reset();
+  CHECK(participants_of(agreement) == agreement.members);
+}
+
 TEST_CASE("a job that has taken its steps is over, whoever is lost", "[exec][recovery]") {
   Ladder ladder;
   ladder.situation.num_steps = 7;

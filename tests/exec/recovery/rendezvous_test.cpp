@@ -122,6 +122,7 @@ TEST_CASE("what a worker says and what all agree on read back to the bit", "[exe
   standing.generation = 5;
   standing.progress = {.steps = 7, .consumed_samples = 84};
   standing.decision = {.step = 7, .squared_sum = 0.1, .tokens = 3.0, .loss = 1.0 / 3.0};
+  standing.waited = 0.1;
   const Value value = parse_json(to_json_text(to_value(standing), -1), "standing");
   CHECK(read_standing(Reader(value, "standing")) == standing);
   Agreement agreement{.generation = 6,
@@ -133,6 +134,7 @@ TEST_CASE("what a worker says and what all agree on read back to the bit", "[exe
                       .holders = {3},
                       .progress = standing.progress,
                       .decision = standing.decision,
+                      .waited = 1.0 / 3.0,
                       .plan = std::nullopt};
   const Value text = parse_json(to_json_text(to_value(agreement), -1), "agreement");
   CHECK(read_agreement(Reader(text, "agreement")) == agreement);

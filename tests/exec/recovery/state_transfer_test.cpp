@@ -119,19 +119,15 @@ TEST_CASE("every rank of the next plan has its masters and moments, to the bit",
       CAPTURE(layout.name, dead);
       const auto next = replan_in_place(old, Health({dead}));
       REQUIRE(next);
-      std::vector<std::int64_t> members;
+      std::vector<std::int64_t> members = processes_of(old);
+      std::erase(members, dead.value());
       std::vector<GpuId> survivors;
-      for (std::int64_t r = 0; r < old.layout.num_ranks(); ++r) {
-        if (old.layout.gpu_of(Rank(r)) != dead) {
-          members.push_back(old.layout.gpu_of(Rank(r)).value());
-        }
-      }
       std::sort(members.begin(), members.end());
       for (const std::int64_t member : members) {
         survivors.emplace_back(member);
       }
       check_transfer(old, *next, config, members, survivors);
-      // And back, with the GPU again, which holds nothing.
+      // And back, with the GPU again, which holds nothing; neither do those that stood by.
       members.push_back(dead.value());
       std::sort(members.begin(), members.end());
       check_transfer(*next, old, config, members, survivors);

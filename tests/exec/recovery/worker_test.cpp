@@ -32,6 +32,8 @@ double worst_difference(const JobOutcome& run, const JobOutcome& calm) {
   return worst;
 }
 
+constexpr std::int64_t kSteps = 16;  // who comes back has the time to
+
 struct Trial {
   std::string name;
   LayoutCase layout;
@@ -45,6 +47,10 @@ TEST_CASE("a job survives what its state survives", "[exec][worker]") {
   const LayoutCase tp2dp2{.name = "TP2 DP2", .sizes = {.tp = 2, .dp = 2}};
   const LayoutCase zero{
       .name = "TP2 DP3 ZeRO-1", .sizes = {.tp = 2, .dp = 3}, .zero_stage = 1, .redundancy = true};
+  const LayoutCase spared{
+      .name = "TP2 DP2, one spare", .sizes = {.tp = 2, .dp = 2}, .num_spare_domains = 1};
+  const LayoutCase dropping{
+      .name = "TP2 DP2, dp_drop", .sizes = {.tp = 2, .dp = 2}, .policy = "dp_drop"};
   const LayoutCase deep{.name = "TP2 PP2 DP2", .sizes = {.tp = 2, .dp = 2, .pp = 2}};
   const std::vector<Trial> trials = {
       {"a rank rejoins", tp2dp2, {"kill rank=3 step=2 at=op index=4 repair_steps=2"}, 4},
@@ -65,10 +71,22 @@ TEST_CASE("a job survives what its state survives", "[exec][worker]") {
        zero,
        {"kill rank=1 step=3 at=decision", "kill rank=4 step=3 at=agreed"},
        4},
-      {"when connected", zero, {"kill rank=0 step=3", "kill rank=5 step=3 at=connected"}, 4},
-      {"when the state has moved", zero, {"kill rank=0 step=3", "kill rank=5 step=3 at=moved"}, 4},
-      {"before the barrier", zero, {"kill rank=2 step=3", "kill rank=1 step=3 at=distributed"}, 4},
-      {"after the barrier", zero, {"kill rank=2 step=3", "kill rank=1 step=3 at=carried_out"}, 4},
+      {"when connected",
+       zero,
+       {"kill rank=0 step=3 at=decision", "kill rank=5 step=3 at=connected"},
+       4},
+      {"when the state has moved",
+       zero,
+       {"kill rank=0 step=3 at=decision", "kill rank=5 step=3 at=moved"},
+       4},
+      {"before the barrier",
+       zero,
+       {"kill rank=2 step=3 at=decision", "kill rank=1 step=3 at=distributed"},
+       4},
+      {"after the barrier",
+       zero,
+       {"kill rank=2 step=3 at=decision", "kill rank=1 step=3 at=carried_out"},
+       4},
       {"a newcomer dies while it joins",
        zero,
        {"kill rank=3 step=2 repair_steps=2", "kill rank=3 step=2 at=connected"},
@@ -86,18 +104,42 @@ TEST_CASE("a job survives what its state survives", "[exec][worker]") {
        {"kill rank=4 step=3 at=end", "kill rank=1 step=3 at=operation index=60"},
        4},
       {"gradients are NaN once", tp2dp2, {"nan rank=3 step=3"}, 4},
+      {"a spare domain takes over", spared, {"kill rank=3 step=2 at=update"}, 5},
+      {"a spare domain takes over, and is lost too",
+       spared,
+       {"kill rank=3 step=2", "kill rank=5 step=4 at=decision"},
+       4},
+      {"a group comes back from the spare domain",
+       spared,
+       {"kill rank=1 step=2 at=op index=2 repair_steps=1"},
+       6},
+      {"both domains of a replica are lost in turn, and come back",
+       spared,
+       {"kill rank=3 step=2 repair_steps=3", "kill rank=4 step=3 repair_steps=1"},
+       6},
+      {"damage is left out until it is repaired",
+       dropping,
+       {"kill rank=1 step=3 at=op index=3 repair_steps=1"},
+       4},
+      {"damage beyond the spares is left out",
+       {.name = "TP2 DP2, one spare, dp_drop",
+        .sizes = {.tp = 2, .dp = 2},
+        .num_spare_domains = 1,
+        .policy = "dp_drop"},
+       {"kill rank=1 step=2", "kill rank=2 step=4 at=update"},
+       4},
   };
   for (const Trial& trial : trials) {
     const ModelSpec model = tiny_gpt();
     const MockDataset data = mock_data(model);
-    LoopbackJob job = job_of(model, trial.layout, 8);
+    LoopbackJob job = job_of(model, trial.layout, kSteps);
     CAPTURE(trial.name);
     const JobOutcome calm = run_loopback_job(job, data);
     job.faults = parsed(trial.faults);
     const JobOutcome run = run_loopback_job(job, data);
     CHECK(run.is_in_time);
     CHECK(run.end == WorkerEnd::finished);
-    CHECK(run.losses.size() == 8);
+    CHECK(run.losses.size() == kSteps);
     CHECK(run.faults.size() == trial.faults.size());
     CHECK(run.unequal_steps.empty());
     CHECK(worst_difference(run, calm) <= 1e-5);
@@ -192,5 +234,37 @@ TEST_CASE("a job whose plan has lost every replica stops and says so", "[exec][w
   job.faults = parsed({"kill rank=1 step=2"});
   const JobOutcome run = run_loopback_job(job, data);
   CHECK(run.end == WorkerEnd::stopped);
-  CHECK(run.reason == "no replica can go on without the 1 GPUs that are down; repair GPUs");
+  CHECK(run.reason == "no replica can go on: 1 of 2 TP groups have lost GPUs; repair GPUs");
+}
+
+TEST_CASE("a job waits for the GPUs that its policy cannot do without", "[exec][worker]") {
+  const ModelSpec model = tiny_llama();
+  const MockDataset data = mock_data(model);
+  LoopbackJob job = job_of(model,
+                           {.name = "TP2 DP2, one spare, spare_domain",
+                            .sizes = {.tp = 2, .dp = 2},
+                            .num_spare_domains = 1,
+                            .policy = "spare_domain"},
+                           6);
+  const JobOutcome calm = run_loopback_job(job, data);
+
+  // The second one that dies has no spare domain, and comes back while the others wait.
+  job.worker.recovery.wait_for_spare = std::chrono::seconds(20);
+  job.faults = parsed({"kill rank=3 step=2", "kill rank=0 step=4 at=update repair_steps=100"});
+  const JobOutcome waited = run_loopback_job(job, data);
+  CHECK(waited.end == WorkerEnd::finished);
+  CHECK(waited.losses.size() == 6);
+  CHECK(waited.unequal_steps.empty());
+  CHECK(worst_difference(waited, calm) <= 1e-5);
+  CHECK(waited.recoveries.back().rung == Rung::in_place);
+  CHECK(waited.recoveries.back().at_step == 4);  // it was decided
+
+  job.worker.recovery.wait_for_spare = std::chrono::milliseconds(300);
+  job.faults = parsed({"kill rank=3 step=2", "kill rank=0 step=4"});
+  const JobOutcome stopped = run_loopback_job(job, data);
+  CHECK(stopped.is_in_time);
+  CHECK(stopped.end == WorkerEnd::stopped);
+  CHECK(stopped.reason.starts_with("1 of 2 TP groups have lost GPUs, and no spare domain"));
+  CHECK(stopped.reason.ends_with("waited 0.3 s for workers to join"));
+  CHECK(stopped.losses.size() == 3);
 }
