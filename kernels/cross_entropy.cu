@@ -8,7 +8,8 @@
 namespace runflat::kernels {
 namespace {
 
-constexpr int kThreads = 512;
+constexpr int kStatsThreads = 256;  // of more, most have nothing to do at the end of a short row
+constexpr int kBackwardThreads = 512;
 constexpr int kUnroll = 4;
 
 /// A maximum and the sum of exp(x - max); starts as of no element.
@@ -86,32 +87,32 @@ __device__ SoftmaxSum block_merge(SoftmaxSum value) {
     shared[threadIdx.x / kWarp] = value;
   }
   __syncthreads();
-  for (int warp = 0; threadIdx.x == 0 && warp < kThreads / kWarp; ++warp) {
+  for (int warp = 0; threadIdx.x == 0 && warp < kStatsThreads / kWarp; ++warp) {
     value = warp == 0 ? shared[0] : merge<T>(value, shared[warp]);
   }
   return value;  // whole in thread 0
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) stats_kernel(const CrossEntropyStatsArgs args) {
+__global__ void __launch_bounds__(kStatsThreads) stats_kernel(const CrossEntropyStatsArgs args) {
   constexpr int kNum = kPackSize<T>;
   const std::int64_t row = blockIdx.x;
   const T* logits = static_cast<const T*>(args.logits) + row * args.cols;
   const AlignedRow<const T> parts(logits, args.cols);
   SoftmaxSum total;
   std::int64_t pack = threadIdx.x;
-  for (; pack + (kUnroll - 1) * kThreads < parts.num_packs; pack += kUnroll * kThreads) {
+  for (; pack + (kUnroll - 1) * kStatsThreads < parts.num_packs; pack += kUnroll * kStatsThreads) {
     Pack<T, kNum> loaded[kUnroll];
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
-      loaded[i] = load_pack<kNum>(logits + parts.pack_start(pack + i * kThreads));
+      loaded[i] = load_pack<kNum>(logits + parts.pack_start(pack + i * kStatsThreads));
     }
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
       include(total, Floats<T, kNum>(loaded[i]));
     }
   }
-  for (; pack < parts.num_packs; pack += kThreads) {
+  for (; pack < parts.num_packs; pack += kStatsThreads) {
     include(total, Floats<T, kNum>(load_pack<kNum>(logits + parts.pack_start(pack))));
   }
   parts.for_each_single(
@@ -159,7 +160,8 @@ struct Gradient {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) backward_kernel(const CrossEntropyBackwardArgs args) {
+__global__ void __launch_bounds__(kBackwardThreads)
+    backward_kernel(const CrossEntropyBackwardArgs args) {
   constexpr int kNum = kPackSize<T>;
   const std::int64_t row = blockIdx.x;
   T* logits = static_cast<T*>(args.logits) + row * args.cols;
@@ -187,18 +189,19 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(const CrossEntropyBa
     store_pack(logits + first, x.pack());
   };
   std::int64_t pack = threadIdx.x;
-  for (; pack + (kUnroll - 1) * kThreads < parts.num_packs; pack += kUnroll * kThreads) {
+  for (; pack + (kUnroll - 1) * kBackwardThreads < parts.num_packs;
+       pack += kUnroll * kBackwardThreads) {
     Pack<T, kNum> loaded[kUnroll];
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
-      loaded[i] = load_pack<kNum>(logits + parts.pack_start(pack + i * kThreads));
+      loaded[i] = load_pack<kNum>(logits + parts.pack_start(pack + i * kBackwardThreads));
     }
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
-      finish(parts.pack_start(pack + i * kThreads), loaded[i]);
+      finish(parts.pack_start(pack + i * kBackwardThreads), loaded[i]);
     }
   }
-  for (; pack < parts.num_packs; pack += kThreads) {
+  for (; pack < parts.num_packs; pack += kBackwardThreads) {
     finish(parts.pack_start(pack), load_pack<kNum>(logits + parts.pack_start(pack)));
   }
   parts.for_each_single([&](std::int64_t col) {
@@ -214,7 +217,7 @@ void cross_entropy_stats(const CrossEntropyStatsArgs& args, Stream stream) {
     return;
   }
   with_device_type(args.type, [&]<typename T>() {
-    stats_kernel<T><<<static_cast<unsigned>(args.rows), kThreads, 0, stream>>>(args);
+    stats_kernel<T><<<static_cast<unsigned>(args.rows), kStatsThreads, 0, stream>>>(args);
   });
   check_launch("cross_entropy_stats");
 }
@@ -224,7 +227,7 @@ void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Stream stream)
     return;
   }
   with_device_type(args.type, [&]<typename T>() {
-    backward_kernel<T><<<static_cast<unsigned>(args.rows), kThreads, 0, stream>>>(args);
+    backward_kernel<T><<<static_cast<unsigned>(args.rows), kBackwardThreads, 0, stream>>>(args);
   });
   check_launch("cross_entropy_backward");
 }

@@ -5,7 +5,6 @@
 #include "kernels/norm.hpp"
 
 #include <algorithm>
-#include <type_traits>
 
 namespace runflat::kernels {
 namespace {
@@ -36,79 +35,6 @@ struct Row {
     }
   }
 };
-
-/// How many values there are, their mean, and the sum of squares about it.
-struct Moments {
-  float count = 0.0F;
-  float mean = 0.0F;
-  float squares = 0.0F;
-};
-
-/// Of both together (Chan, Golub and LeVeque 1979): nothing cancels, however large the mean.
-__device__ __forceinline__ Moments merge(const Moments& a, const Moments& b) {
-  const float count = a.count + b.count;
-  const float share = count > 0.0F ? b.count / count : 0.0F;
-  const float delta = b.mean - a.mean;
-  return {.count = count,
-          .mean = a.mean + delta * share,
-          .squares = a.squares + b.squares + delta * delta * a.count * share};
-}
-
-/// The block's moments, in every thread, in a fixed order.
-__device__ __forceinline__ Moments block_merge(Moments own, Moments (&shared)[kMaxWarps]) {
-#pragma unroll
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    own = merge(own,
-                {.count = __shfl_xor_sync(0xffffffffU, own.count, distance),
-                 .mean = __shfl_xor_sync(0xffffffffU, own.mean, distance),
-                 .squares = __shfl_xor_sync(0xffffffffU, own.squares, distance)});
-  }
-  if (threadIdx.x % kWarp == 0) {
-    shared[threadIdx.x / kWarp] = own;
-  }
-  __syncthreads();
-  Moments all = shared[0];
-  for (int warp = 1; warp < static_cast<int>(blockDim.x) / kWarp; ++warp) {
-    all = merge(all, shared[warp]);
-  }
-  return all;
-}
-
-template <typename T, int kNum>
-__device__ __forceinline__ Moments moments_of(const Row<T, kNum>& row,
-                                              Moments (&shared)[kMaxWarps]) {
-  Moments own;
-  row.for_each([&](int, const Floats<T, kNum>& z) {
-    own.count += static_cast<float>(kNum);
-#pragma unroll
-    for (int i = 0; i < kNum; ++i) {
-      own.mean += z[i];
-    }
-  });
-  own.mean = own.count > 0.0F ? own.mean / own.count : 0.0F;
-  row.for_each([&](int, const Floats<T, kNum>& z) {
-#pragma unroll
-    for (int i = 0; i < kNum; ++i) {
-      own.squares += (z[i] - own.mean) * (z[i] - own.mean);
-    }
-  });
-  return block_merge(own, shared);
-}
-
-/// RMSNorm's: about zero.
-template <typename T, int kNum>
-__device__ __forceinline__ Moments squares_of(const Row<T, kNum>& row,
-                                              float (&shared)[1][kMaxWarps]) {
-  float squares[1] = {};
-  row.for_each([&](int, const Floats<T, kNum>& z) {
-#pragma unroll
-    for (int i = 0; i < kNum; ++i) {
-      squares[0] += z[i] * z[i];
-    }
-  });
-  block_sum(squares, shared);
-  return {.squares = squares[0]};
-}
 
 template <typename T, int kNum>
 __device__ __forceinline__ Pack<T, kNum> sum_of(const Pack<T, kNum>& a, const Pack<T, kNum>& b) {
@@ -166,22 +92,35 @@ __device__ __forceinline__ Row<T, kNum> load_row(const NormForwardArgs& args, st
   return row;
 }
 
-template <typename T, int kNum, bool kCentred>
+template <typename T, int kNum>
 __global__ void __launch_bounds__(kMaxThreads) norm_forward_kernel(const NormForwardArgs args) {
-  __shared__ std::conditional_t<kCentred, Moments, float[1][kMaxWarps]>
-      shared[kCentred ? kMaxWarps : 1];
+  __shared__ float shared[2][1][kMaxWarps];
   const std::int64_t row_index = blockIdx.x;
   const std::int64_t first = row_index * args.cols;
   const Row<T, kNum> row = load_row<T, kNum>(args, first);
-  Moments moments;
-  if constexpr (kCentred) {
-    moments = moments_of(row, shared);
-  } else {
-    moments = squares_of(row, shared[0]);
+  const bool centred = args.bias != nullptr;
+  const auto cols = static_cast<float>(args.cols);
+  float mean = 0.0F;
+  if (centred) {
+    float sum[1] = {};
+    row.for_each([&](int, const Floats<T, kNum>& z) {
+#pragma unroll
+      for (int i = 0; i < kNum; ++i) {
+        sum[0] += z[i];
+      }
+    });
+    block_sum(sum, shared[0]);
+    mean = sum[0] / cols;
   }
-  const float mean = moments.mean;
-  const float rstd = 1.0F / sqrtf(moments.squares / static_cast<float>(args.cols) +
-                                  static_cast<float>(args.epsilon));
+  float squares[1] = {};
+  row.for_each([&](int, const Floats<T, kNum>& z) {
+#pragma unroll
+    for (int i = 0; i < kNum; ++i) {
+      squares[0] += (z[i] - mean) * (z[i] - mean);
+    }
+  });
+  block_sum(squares, shared[1]);
+  const float rstd = 1.0F / sqrtf(squares[0] / cols + static_cast<float>(args.epsilon));
   const T* gain = static_cast<const T*>(args.gain);
   const T* bias = static_cast<const T*>(args.bias);
   T* y = static_cast<T*>(args.y) + first;
@@ -192,7 +131,7 @@ __global__ void __launch_bounds__(kMaxThreads) norm_forward_kernel(const NormFor
     for (int i = 0; i < kNum; ++i) {
       z[i] = (z[i] - mean) * rstd * factor[i];
     }
-    if constexpr (kCentred) {
+    if (centred) {
       const Floats<T, kNum> added(load_pack<kNum>(bias + at));
 #pragma unroll
       for (int i = 0; i < kNum; ++i) {
@@ -203,7 +142,7 @@ __global__ void __launch_bounds__(kMaxThreads) norm_forward_kernel(const NormFor
   });
   if (threadIdx.x == 0) {
     static_cast<float*>(args.rstd)[row_index] = rstd;
-    if constexpr (kCentred) {
+    if (centred) {
       static_cast<float*>(args.mean)[row_index] = mean;
     }
   }
@@ -214,9 +153,7 @@ void launch_forward(const NormForwardArgs& args, Stream stream) {
   const std::int64_t warps = ceil_div(args.cols / kNum, std::int64_t{kCached} * kWarp);
   const auto threads =
       static_cast<unsigned>(std::clamp<std::int64_t>(warps * kWarp, 128, kMaxThreads));
-  const auto kernel = args.bias != nullptr ? norm_forward_kernel<T, kNum, true>
-                                           : norm_forward_kernel<T, kNum, false>;
-  kernel<<<static_cast<unsigned>(args.rows), threads, 0, stream>>>(args);
+  norm_forward_kernel<T, kNum><<<static_cast<unsigned>(args.rows), threads, 0, stream>>>(args);
   check_launch("norm_forward_kernel");
 }
 

@@ -36,7 +36,7 @@ def make_script(job: LaunchJob, options: Sequence[str]) -> str:
     words = words_of(options)
     check_options(words, OPTIONS)
     command = ["torchrun", f"--nnodes={job.num_nodes}", "--nproc-per-node=1", "--max-restarts=0"]
-    command += ["--rdzv-backend=static", *_rendezvous(job), *words, "--no-python"]
+    command += ["--rdzv-backend=static", *_rendezvous(job), *words, "--no-python", "--"]
     line = shlex.join([*command, *job.command(this_program())])
     if job.num_nodes > 1:
         line = line.replace("torchrun ", 'torchrun --node-rank="$node_rank" ', 1)

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,21 +148,23 @@ def test_slurm_leaves_the_others_alone(
         cluster.wait_until_idle()  # its daemon is well, and reports it back
 
 
-TORCHRUN = r"""#!/bin/sh
-# What torchrun's static rendezvous gives one process per node, and the line it needs for that.
-for word in "$@"; do
-  shift
-  case $word in
-    --nnodes=*) export WORLD_SIZE="${word#*=}" ;;
-    --node-rank=*) export RANK="${word#*=}" ;;
-    --master-addr=*) export MASTER_ADDR="${word#*=}" ;;
-    --nproc-per-node=1 | --max-restarts=0 | --rdzv-backend=static) ;;
-    --no-python) break ;;
-    *) exit 64 ;;
-  esac
-done
-export LOCAL_RANK=0 LOCAL_WORLD_SIZE=1
-exec "$@"
+TORCHRUN = f"""#!{sys.executable}
+# Reads its command line as torchrun does, which takes what begins like an option of its own for one
+# wherever it stands, and gives one process per node what static rendezvous gives it.
+import argparse, os
+parser = argparse.ArgumentParser()
+for name in ("nnodes", "nproc-per-node", "node-rank", "master-addr", "max-restarts"):
+    parser.add_argument(f"--{{name}}", default="0")
+for name in ("rdzv-backend", "log-dir", "logs-specs", "role", "tee", "redirects"):
+    parser.add_argument(f"--{{name}}")
+parser.add_argument("--no-python", action="store_true")
+parser.add_argument("training_script")
+parser.add_argument("training_script_args", nargs=argparse.REMAINDER)
+job = parser.parse_args()
+assert (job.nproc_per_node, job.max_restarts, job.rdzv_backend) == ("1", "0", "static")
+os.environ |= {{"WORLD_SIZE": job.nnodes, "RANK": job.node_rank, "MASTER_ADDR": job.master_addr}}
+os.environ |= {{"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}}
+os.execv(job.training_script, [job.training_script, *job.training_script_args])
 """
 
 
@@ -189,8 +192,10 @@ def test_the_script_of_torchrun_trains_on_every_node(tmp_path: Path, expected: l
             subprocess.Popen(["sh", "-c", script, "launch.sh", str(rank), "run"], env=environment)
             for rank in range(2)
         ]
-        assert [node.wait(timeout=60) for node in nodes] == [0, 0]
-        server.terminate()
+        try:
+            assert [node.wait(timeout=60) for node in nodes] == [0, 0]
+        finally:
+            server.terminate()
     assert losses(tmp_path / "launched.jsonl") == pytest.approx(expected, rel=1e-6)
 
 

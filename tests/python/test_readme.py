@@ -1,4 +1,4 @@
-"""What the README tells a reader to type works."""
+"""What the READMEs tell a reader to type works."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
-README = Path(__file__).parents[2] / "README.md"
-TEXT = README.read_text() if README.exists() else ""
+ROOT = Path(__file__).parents[2]
+TEXT = "".join(path.read_text() for path in (*ROOT.glob("README.md"), *ROOT.glob("*/README.md")))
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.M | re.S)
 COMMANDS = [
     shlex.split(line.removeprefix("$ "), comments=True)[1:]
