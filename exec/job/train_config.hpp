@@ -49,7 +49,7 @@ struct RecoveryConfig {
   /// before, as when a spare domain has taken over, they do not: who comes back is a spare then,
   /// until workers are lost again.
   bool rejoins_when_it_pays = true;
-  std::chrono::milliseconds rejoin_pause{3'000};  ///< expected, until one was measured
+  std::chrono::milliseconds rejoin_pause{1'000};  ///< expected, until one was measured
   std::int64_t max_restarts = 3;                  ///< of every process
   std::chrono::milliseconds restart_delay{0};     ///< from the end of a process to its next start
 };
