@@ -101,12 +101,6 @@ class Communicator {
   /// free when it returns.
   virtual void abort() = 0;
 
-  /// A communicator of the members that are not in `excluded` (ascending ranks of this one), in
-  /// their order. Called by them alone; this communicator is aborted by it. Null when they did not
-  /// all come before the deadline.
-  [[nodiscard]] virtual std::unique_ptr<Communicator> shrink(std::span<const std::int64_t> excluded,
-                                                             Deadline deadline) = 0;
-
   /// From now on, notes when operations run.
   virtual void record_times() = 0;
   /// What was noted since the last call, in order of tickets; only operations that are over.

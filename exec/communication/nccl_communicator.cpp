@@ -355,37 +355,6 @@ void NcclCommunicator::abort() {
   }
 }
 
-std::unique_ptr<Communicator> NcclCommunicator::shrink(std::span<const std::int64_t> excluded,
-                                                       Deadline deadline) {
-  std::vector<int> ranks(excluded.begin(), excluded.end());
-  ncclConfig_t config = nccl_config();
-  ncclComm_t child = nullptr;
-  const ncclComm_t parent = comm_;
-  if (parent == nullptr) {
-    return nullptr;
-  }
-  ncclResult_t result = ncclCommShrink(
-      parent, ranks.data(), static_cast<int>(ranks.size()), &child, &config, NCCL_SHRINK_ABORT);
-  while ((result == ncclInProgress || result == ncclSuccess) && Clock::now() <= deadline) {
-    result = ncclSuccess;
-    if (child != nullptr && ncclCommGetAsyncError(child, &result) != ncclSuccess) {
-      result = ncclRemoteError;
-    }
-    if (child != nullptr && result == ncclSuccess) {
-      break;
-    }
-    std::this_thread::yield();
-  }
-  abort();
-  if (child == nullptr || result != ncclSuccess) {
-    if (child != nullptr) {
-      static_cast<void>(ncclCommAbort(child));
-    }
-    return nullptr;
-  }
-  return std::make_unique<NcclCommunicator>(device_, child, timeout_);
-}
-
 void NcclCommunicator::record_times() {
   records_times_ = true;
   base_ = make_event(true);

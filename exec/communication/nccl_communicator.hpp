@@ -64,8 +64,6 @@ class NcclCommunicator : public Communicator {
   /// Ends with timed_out also when it is interrupted.
   [[nodiscard]] SyncStatus wait(Deadline deadline, const std::function<bool()>& is_interrupted);
   void abort() override;
-  [[nodiscard]] std::unique_ptr<Communicator> shrink(std::span<const std::int64_t> excluded,
-                                                     Deadline deadline) override;
   void record_times() override;
   [[nodiscard]] std::vector<OperationTime> take_times() override;
 

@@ -33,13 +33,9 @@ void require_messages(std::span<const Message> messages, std::int64_t size) {
 
 }  // namespace
 
-QueuedCommunicator::QueuedCommunicator(GroupSpec spec,
-                                       std::unique_ptr<BlockingGroup> group,
-                                       std::shared_ptr<GroupMaker> maker)
-    : spec_(std::move(spec)),
-      group_(std::move(group)),
-      maker_(std::move(maker)),
-      worker_([this] { work(); }) {}
+QueuedCommunicator::QueuedCommunicator(std::unique_ptr<BlockingGroup> group,
+                                       std::chrono::milliseconds timeout)
+    : timeout_(timeout), group_(std::move(group)), worker_([this] { work(); }) {}
 
 QueuedCommunicator::~QueuedCommunicator() {
   {
@@ -127,7 +123,7 @@ void QueuedCommunicator::follow(Communicator& other, Ticket ticket) {
 }
 
 void QueuedCommunicator::join(Ticket ticket) {
-  finish(ticket, deadline_in(spec_.timeout));
+  finish(ticket, deadline_in(timeout_));
 }
 
 bool QueuedCommunicator::is_busy() {
@@ -143,25 +139,6 @@ SyncStatus QueuedCommunicator::wait(Deadline deadline) {
 void QueuedCommunicator::abort() {
   Lock lock(progress_->mutex);
   fail(lock, SyncStatus::peer_lost);
-}
-
-std::unique_ptr<Communicator> QueuedCommunicator::shrink(std::span<const std::int64_t> excluded,
-                                                         Deadline deadline) {
-  require(std::is_sorted(excluded.begin(), excluded.end()), "shrink: ranks in ascending order");
-  require(!std::binary_search(excluded.begin(), excluded.end(), rank()),
-          "shrink: excluded ranks do not take part");
-  abort();
-  GroupSpec survivors{.name = spec_.name + " without", .members = {}, .timeout = spec_.timeout};
-  for (std::int64_t peer = 0; peer < size(); ++peer) {
-    if (std::binary_search(excluded.begin(), excluded.end(), peer)) {
-      survivors.name += " " + std::to_string(peer);
-    } else {
-      survivors.members.push_back(spec_.members[static_cast<std::size_t>(peer)]);
-    }
-  }
-  auto group = maker_->make(survivors, deadline);
-  return group ? std::make_unique<QueuedCommunicator>(survivors, std::move(group), maker_)
-               : nullptr;
 }
 
 void QueuedCommunicator::record_times() {
@@ -240,7 +217,7 @@ SyncStatus QueuedCommunicator::run(const Task& task, Deadline limit) {
   if (task.followed) {
     return wait_for_followed(task, limit);
   }
-  return task.run(*group_, std::min(limit, deadline_in(spec_.timeout)));
+  return task.run(*group_, std::min(limit, deadline_in(timeout_)));
 }
 
 SyncStatus QueuedCommunicator::wait_for_followed(const Task& task, Deadline limit) {
@@ -306,7 +283,7 @@ std::vector<std::unique_ptr<Communicator>> QueuedTransport::make_groups(
     if (!blocking) {
       break;
     }
-    made[i] = std::make_unique<QueuedCommunicator>(group, std::move(blocking), maker_);
+    made[i] = std::make_unique<QueuedCommunicator>(std::move(blocking), group.timeout);
   }
   return made;
 }

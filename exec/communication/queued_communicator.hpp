@@ -5,6 +5,7 @@
 #include "exec/communication/transport.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -26,10 +27,8 @@ namespace runflat::exec {
 /// own kind only, and an operation that follows a failed one fails as well.
 class QueuedCommunicator : public Communicator {
  public:
-  /// `group` was made by `maker` from `spec`.
-  QueuedCommunicator(GroupSpec spec,
-                     std::unique_ptr<BlockingGroup> group,
-                     std::shared_ptr<GroupMaker> maker);
+  /// `timeout`: of an operation, from its turn in the queue.
+  QueuedCommunicator(std::unique_ptr<BlockingGroup> group, std::chrono::milliseconds timeout);
   ~QueuedCommunicator() override;
 
   [[nodiscard]] std::int64_t rank() const override { return group_->rank(); }
@@ -49,8 +48,6 @@ class QueuedCommunicator : public Communicator {
   [[nodiscard]] bool is_busy() override;
   [[nodiscard]] SyncStatus wait(Deadline deadline) override;
   void abort() override;
-  [[nodiscard]] std::unique_ptr<Communicator> shrink(std::span<const std::int64_t> excluded,
-                                                     Deadline deadline) override;
   void record_times() override;
   [[nodiscard]] std::vector<OperationTime> take_times() override;
 
@@ -81,9 +78,8 @@ class QueuedCommunicator : public Communicator {
   void finish(Ticket ticket, Deadline deadline);
   void fail(Lock& lock, SyncStatus status);
 
-  GroupSpec spec_;
+  std::chrono::milliseconds timeout_;
   std::unique_ptr<BlockingGroup> group_;
-  std::shared_ptr<GroupMaker> maker_;
   const std::shared_ptr<Progress> progress_ = std::make_shared<Progress>();
   // Guarded by progress_->mutex.
   std::deque<Task> queue_;

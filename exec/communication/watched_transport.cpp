@@ -56,11 +56,6 @@ class WatchedCommunicator : public Communicator {
     return ended;
   }
   void abort() override { inner_->abort(); }
-  [[nodiscard]] std::unique_ptr<Communicator> shrink(std::span<const std::int64_t> excluded,
-                                                     Deadline deadline) override {
-    auto next = inner_->shrink(excluded, deadline);
-    return next ? std::make_unique<WatchedCommunicator>(std::move(next), watcher_) : nullptr;
-  }
   void record_times() override { inner_->record_times(); }
   [[nodiscard]] std::vector<OperationTime> take_times() override { return inner_->take_times(); }
 

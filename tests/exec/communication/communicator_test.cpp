@@ -382,7 +382,6 @@ TEST_CASE("what cannot be meant is refused at the call", "[exec][ranks]") {
     is_refused([&] { group.exchange({&send, 1}, {}); });
     is_refused([&] { group.join(1); });
     is_refused([&] { all_to_all_v(group, data.data(), one, data.data(), one); });
-    is_refused([&] { (void)group.shrink(std::vector{self.world.rank()}, deadline_in(1s)); });
     is_refused([&] {
       (void)self.transport.make_group({.name = "of others", .members = {1 - self.world.rank()}},
                                       deadline_in(1s));

@@ -1,4 +1,5 @@
 #include "exec/job/child_process.hpp"
+
 #include "tests/catch.hpp"
 
 #include <chrono>
