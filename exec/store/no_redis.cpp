@@ -4,7 +4,8 @@ namespace runflat::exec {
 
 std::unique_ptr<Store> make_redis_store(const RedisAddress& /*address*/,
                                         std::chrono::milliseconds /*timeout*/) {
-  throw StoreError("redis://: built without Redis: install libhiredis-dev and build again");
+  throw StoreError(
+      "redis://: built without Redis: install libhiredis-dev and libssl-dev and build again");
 }
 
 }  // namespace runflat::exec

@@ -1,11 +1,11 @@
 #include "exec/store/redis_store.hpp"
 
+#include "exec/store/redis_connection.hpp"
 #include "exec/store/sigpipe.hpp"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <hiredis/hiredis.h>
 #include <initializer_list>
 #include <mutex>
 #include <optional>
@@ -43,21 +43,6 @@ if not result then
 end
 return result)";
 
-struct CloseContext {
-  void operator()(redisContext* context) const { redisFree(context); }
-};
-struct FreeReply {
-  void operator()(redisReply* reply) const { freeReplyObject(reply); }
-};
-using Context = std::unique_ptr<redisContext, CloseContext>;
-using Reply = std::unique_ptr<redisReply, FreeReply>;
-
-timeval to_timeval(Clock::duration time) {
-  const auto us = std::max<std::int64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(time).count(), 1000);
-  return {.tv_sec = us / 1'000'000, .tv_usec = us % 1'000'000};
-}
-
 std::string text_of(const redisReply& reply) {
   return {reply.str, reply.len};
 }
@@ -94,7 +79,7 @@ class RedisStore : public Store {
   }
 
   [[nodiscard]] std::optional<std::string> get(std::string_view key) override {
-    const Reply reply = command({"GET", key_of(key)});
+    const RedisReply reply = command({"GET", key_of(key)});
     return reply->type == REDIS_REPLY_NIL ? std::nullopt : std::optional(text_of(*reply));
   }
 
@@ -110,7 +95,7 @@ class RedisStore : public Store {
   }
 
   std::int64_t add(std::string_view key, std::int64_t amount) override {
-    const Reply reply =
+    const RedisReply reply =
         command({"EVAL", kAdd, "2", key_of(key), next_request(), std::to_string(amount)});
     std::int64_t number = 0;
     std::from_chars(reply->str, reply->str + reply->len, number);
@@ -121,14 +106,14 @@ class RedisStore : public Store {
                    std::optional<std::string_view> expected,
                    std::string_view value) override {
     require_value(value);
-    const Reply reply = command({"EVAL",
-                                 kCompareSet,
-                                 "2",
-                                 key_of(key),
-                                 next_request(),
-                                 expected ? "present" : "absent",
-                                 expected.value_or(""),
-                                 value});
+    const RedisReply reply = command({"EVAL",
+                                      kCompareSet,
+                                      "2",
+                                      key_of(key),
+                                      next_request(),
+                                      expected ? "present" : "absent",
+                                      expected.value_or(""),
+                                      value});
     return text_of(*reply) == "1";
   }
 
@@ -146,7 +131,7 @@ class RedisStore : public Store {
     std::vector<std::string> keys;
     std::string cursor = "0";
     do {
-      const Reply reply = command({"SCAN", cursor, "MATCH", pattern, "COUNT", "1000"});
+      const RedisReply reply = command({"SCAN", cursor, "MATCH", pattern, "COUNT", "1000"});
       cursor = text_of(*reply->element[0]);
       const redisReply& found = *reply->element[1];
       for (std::size_t i = 0; i < found.elements; ++i) {
@@ -162,12 +147,12 @@ class RedisStore : public Store {
   using Words = std::vector<std::string>;
 
   /// Sends until there is an answer or the timeout has passed.
-  Reply command(std::initializer_list<std::string_view> list) {
+  RedisReply command(std::initializer_list<std::string_view> list) {
     const Words words(list.begin(), list.end());
     const std::lock_guard lock(mutex_);
     const Deadline deadline = deadline_in(timeout_);
     while (true) {
-      Reply reply = try_once(words, deadline);
+      RedisReply reply = try_once(words, deadline);
       if (reply) {
         return reply;
       }
@@ -179,11 +164,11 @@ class RedisStore : public Store {
   }
 
   /// Nothing when the server cannot be reached.
-  Reply try_once(const Words& words, Deadline deadline) {
-    if (!context_ && !connect(deadline)) {
+  RedisReply try_once(const Words& words, Deadline deadline) {
+    if (!connection_ && !connect(deadline)) {
       return nullptr;
     }
-    Reply reply = send(words, deadline);
+    RedisReply reply = send(words, deadline);
     if (!reply) {
       return nullptr;
     }
@@ -199,11 +184,14 @@ class RedisStore : public Store {
   }
 
   bool connect(Deadline deadline) {
-    context_.reset(redisConnectWithTimeout(
-        address_.host.c_str(), address_.port, to_timeval(deadline - Clock::now())));
-    if (!context_ || context_->err != 0) {
-      last_error_ = std::string("cannot connect: ") + (context_ ? context_->errstr : "no memory");
-      context_.reset();
+    connection_.emplace(address_, deadline);
+    if (connection_->has_failed()) {
+      last_error_ = connection_->error();
+      const bool is_final = connection_->is_untrusted();
+      connection_.reset();
+      if (is_final) {
+        throw StoreError(name() + ": " + last_error_);
+      }
       return false;
     }
     if (address_.password.empty()) {
@@ -213,27 +201,19 @@ class RedisStore : public Store {
     if (!address_.user.empty()) {
       login.insert(login.begin() + 1, address_.user);
     }
-    const Reply reply = send(login, deadline);
+    const RedisReply reply = send(login, deadline);
     if (reply && reply->type == REDIS_REPLY_ERROR) {
-      context_.reset();
+      connection_.reset();
       throw StoreError(name() + ": " + text_of(*reply));
     }
     return reply != nullptr;
   }
 
-  Reply send(const Words& words, Deadline deadline) {
-    std::vector<const char*> texts;
-    std::vector<std::size_t> sizes;
-    for (const std::string& word : words) {
-      texts.push_back(word.data());
-      sizes.push_back(word.size());
-    }
-    redisSetTimeout(context_.get(), to_timeval(deadline - Clock::now()));
-    Reply reply(static_cast<redisReply*>(redisCommandArgv(
-        context_.get(), static_cast<int>(words.size()), texts.data(), sizes.data())));
+  RedisReply send(const Words& words, Deadline deadline) {
+    RedisReply reply = connection_->ask(words, deadline);
     if (!reply) {
-      last_error_ = std::string("no answer: ") + context_->errstr;
-      context_.reset();
+      last_error_ = "no answer: " + connection_->error();
+      connection_.reset();
     }
     return reply;
   }
@@ -247,7 +227,8 @@ class RedisStore : public Store {
     return address_.prefix + "/request/" + requests_ + std::to_string(++num_requests_);
   }
   [[nodiscard]] std::string name() const {
-    return "redis://" + address_.host + ":" + std::to_string(address_.port);
+    return (address_.has_tls ? "rediss://" : "redis://") + address_.host + ":" +
+           std::to_string(address_.port);
   }
 
   const RedisAddress address_;
@@ -255,7 +236,7 @@ class RedisStore : public Store {
   const std::string requests_;
   std::mutex mutex_;
   std::int64_t num_requests_ = 0;
-  Context context_;
+  std::optional<RedisConnection> connection_;
   std::string last_error_;
 };
 

@@ -10,6 +10,7 @@
 namespace runflat::exec {
 
 struct RedisAddress {
+  bool has_tls = false;
   std::string host;
   std::uint16_t port = 6379;
   std::string user;                // empty: the default user

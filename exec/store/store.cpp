@@ -44,8 +44,9 @@ std::string percent_decoded(std::string_view text) {
   return decoded;
 }
 
-RedisAddress redis_address(std::string_view rest) {
+RedisAddress redis_address(bool has_tls, std::string_view rest) {
   RedisAddress address;
+  address.has_tls = has_tls;
   if (const std::size_t at = rest.rfind('@'); at != rest.npos) {
     std::string_view login = rest.substr(0, at);
     address.user = percent_decoded(take_until(login, ':'));
@@ -83,14 +84,13 @@ std::unique_ptr<Store> make_store(const std::string& url, std::chrono::milliseco
   if (take_prefix(rest, "dir:")) {
     return std::make_unique<DirectoryStore>(std::string(rest), timeout);
   }
-  if (take_prefix(rest, "redis://")) {
-    return make_redis_store(redis_address(rest), timeout);
+  for (const bool has_tls : {false, true}) {
+    if (take_prefix(rest, has_tls ? "rediss://" : "redis://")) {
+      return make_redis_store(redis_address(has_tls, rest), timeout);
+    }
   }
-  if (take_prefix(rest, "rediss://")) {
-    throw StoreError(
-        "rediss://: not supported: hiredis has no TLS before 1.0; tunnel redis:// instead");
-  }
-  throw StoreError("a store is dir:/path or redis://:password@host:port/prefix");
+  throw StoreError(
+      "a store is dir:/path, redis://:password@host:port/prefix, or rediss:// for TLS");
 }
 
 void require_key(std::string_view key) {

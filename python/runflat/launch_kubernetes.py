@@ -199,7 +199,7 @@ def _secret(job: LaunchJob) -> dict[str, Any]:
         values = {"url": job.store.rstrip("/")}
     else:
         password = secrets.token_urlsafe(24)
-        values = {"password": password, "url": f"{REDIS}:{quote(password)}@{job.name}-store:6379"}
+        values = {"password": password, "url": f"redis://:{quote(password)}@{job.name}-store:6379"}
     return {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from runflat._core import ParseError
 
-REDIS = "redis://"
-_HINT = "as redis://:password@host:6379"
+REDIS = ("redis://", "rediss://")
+_HINT = "as redis://:password@host:6379, or rediss:// for TLS"
 
 
 def check_store(url: str | None, num_nodes: int) -> None:

@@ -4,12 +4,14 @@
 #include <chrono>
 #include <cstdint>
 #include <fcntl.h>
+#include <filesystem>
 #include <signal.h>
 #include <string>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace runflat::tests {
 
@@ -34,6 +36,10 @@ class RedisServer {
   [[nodiscard]] static bool is_installed() { return ::access("/usr/bin/redis-server", X_OK) == 0; }
 
   explicit RedisServer(std::uint16_t port = free_port()) : port_(port) { start(); }
+  /// One that speaks TLS alone, with `cert.pem` and `key.pem` of the folder.
+  explicit RedisServer(const std::filesystem::path& folder) : port_(free_port()), folder_(folder) {
+    start();
+  }
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
   ~RedisServer() { stop(); }
@@ -44,19 +50,38 @@ class RedisServer {
     if (process_ == 0) {
       const int nowhere = ::open("/dev/null", O_WRONLY);
       ::dup2(nowhere, STDOUT_FILENO);
-      ::execl("/usr/bin/redis-server",
-              "redis-server",
-              "--port",
-              port.c_str(),
-              "--bind",
-              "127.0.0.1",
-              "--requirepass",
-              kPassword,
-              "--save",
-              "",
-              "--appendonly",
-              "no",
-              nullptr);
+      std::vector<std::string> words = {"redis-server",
+                                        "--bind",
+                                        "127.0.0.1",
+                                        "--requirepass",
+                                        kPassword,
+                                        "--save",
+                                        "",
+                                        "--appendonly",
+                                        "no",
+                                        "--port",
+                                        folder_.empty() ? port : "0"};
+      if (!folder_.empty()) {
+        const std::string certificate = folder_ / "cert.pem";
+        for (const std::string& word : {std::string("--tls-port"),
+                                        port,
+                                        std::string("--tls-cert-file"),
+                                        certificate,
+                                        std::string("--tls-ca-cert-file"),
+                                        certificate,
+                                        std::string("--tls-key-file"),
+                                        (folder_ / "key.pem").string(),
+                                        std::string("--tls-auth-clients"),
+                                        std::string("no")}) {
+          words.push_back(word);
+        }
+      }
+      std::vector<char*> pointers;
+      for (std::string& word : words) {
+        pointers.push_back(word.data());
+      }
+      pointers.push_back(nullptr);
+      ::execv("/usr/bin/redis-server", pointers.data());
       ::_exit(127);
     }
   }
@@ -72,6 +97,7 @@ class RedisServer {
 
  private:
   std::uint16_t port_;
+  std::filesystem::path folder_;  // of its certificate; empty: no TLS
   pid_t process_ = 0;
 };
 

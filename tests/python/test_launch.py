@@ -170,7 +170,8 @@ def test_variables_that_end_the_survivors_are_named(
     [
         ("redis://store:6379", "without a password"),
         ("redis://user@store:6379", "without a password"),
-        ("rediss://:secret@store", "expected dir:/path, or"),
+        ("http://:secret@store", "expected dir:/path, or"),
+        ("rediss://user@store", "without a password"),
         ("dir:shared", "is for one host"),
     ],
 )

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <fcntl.h>
 #include <functional>
 #include <optional>
@@ -241,12 +242,45 @@ TEST_CASE("what is no store is refused in one line", "[exec][store]") {
                           "redis://host:0",
                           "redis://host:99999",
                           "redis://host:1x/p",
-                          "rediss://host"}) {
+                          "rediss://host:0"}) {
     CAPTURE(url);
     const std::string text = text_of_error([&] { (void)make_store(url, 100ms); });
     CHECK_FALSE(text.empty());
     CHECK(text.find('\n') == std::string::npos);
   }
+}
+
+TEST_CASE("a store by TLS is there for who trusts its certificate and calls it by its name",
+          "[exec][store]") {
+  if (!tests::RedisServer::is_installed()) {
+    WARN("skipped: redis-server is not installed");
+    return;
+  }
+  const tests::TemporaryDirectory directory;
+  const std::string folder = directory.path();
+  const std::string make_certificate =
+      "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=store"
+      " -addext subjectAltName=IP:127.0.0.1 -keyout " +
+      folder + "/key.pem -out " + folder + "/cert.pem 2> /dev/null";
+  REQUIRE(std::system(make_certificate.c_str()) == 0);
+  const tests::RedisServer server{directory.path()};
+  const std::string url = "rediss" + server.url("job").substr(5);
+
+  CHECK(text_of_error([&] { (void)make_store(url, 10s); }) ==
+        "rediss://" + server.address() + ": cannot connect: self-signed certificate");
+  ::setenv("SSL_CERT_FILE", (folder + "/cert.pem").c_str(), 1);
+  const auto store = make_store(url, 10s);
+  const std::string value(100'000, 'x');
+  store->set("key", value);
+  CHECK(store->get("key") == value);
+  CHECK(store->add("count", 3) == 3);
+  std::string by_name = url;
+  by_name.replace(by_name.find("127.0.0.1"), 9, "localhost");
+  const std::string mismatch = text_of_error([&] { (void)make_store(by_name, 10s); });
+  CHECK(mismatch.ends_with("hostname mismatch"));
+  ::unsetenv("SSL_CERT_FILE");
+  // Who does not speak TLS gets no answer.
+  CHECK_FALSE(text_of_error([&] { (void)make_store(server.url("job"), 500ms); }).empty());
 }
 
 TEST_CASE("a server that is not there, or the wrong password, is one line without the password",
