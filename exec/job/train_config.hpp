@@ -41,7 +41,7 @@ struct RecoveryConfig {
   /// How long those who hold the state wait for others to join where the policy cannot go on
   /// without; then the job stops.
   std::chrono::milliseconds wait_for_spare{0};
-  /// How long a worker may make no progress of its own before its agent ends it.
+  /// How long a worker may make no progress of its own before it is ended.
   std::chrono::milliseconds hang_timeout{60'000};
   /// How long the agent of a host may give no sign before its workers are left out.
   std::chrono::milliseconds lost_host_timeout{10'000};

@@ -52,7 +52,8 @@ class Store {
   [[nodiscard]] virtual std::vector<std::string> list(std::string_view prefix) = 0;
 };
 
-/// Opens the store at `dir:/path` (one host) or `redis://[[user]:password@]host[:port][/prefix]`.
+/// Opens the store at `dir:/path` (one host) or `redis://[[user]:password@]host[:port][/prefix]`,
+/// or `rediss://` for TLS.
 /// Operations that cannot reach it are repeated for `timeout`.
 [[nodiscard]] std::unique_ptr<Store> make_store(const std::string& url,
                                                 std::chrono::milliseconds timeout);
