@@ -317,7 +317,7 @@ void NcclCommunicator::join(Ticket ticket) {
 }
 
 bool NcclCommunicator::is_busy() {
-  return is_settling_ || cudaStreamQuery(stream_.get()) == cudaErrorNotReady;
+  return is_settling_ || device_.is_busy(stream_.get());
 }
 
 SyncStatus NcclCommunicator::wait(Deadline deadline, const std::function<bool()>& is_interrupted) {
@@ -341,7 +341,6 @@ SyncStatus NcclCommunicator::wait(Deadline deadline, const std::function<bool()>
 
 void NcclCommunicator::abort() {
   fail(SyncStatus::peer_lost);
-  device_.bind_thread();
   {
     const std::lock_guard lock(mutex_);
     if (comm_ == nullptr) {
@@ -350,7 +349,7 @@ void NcclCommunicator::abort() {
     free_aside();
   }
   const Deadline deadline = deadline_in(timeout_);
-  while (cudaStreamQuery(stream_.get()) == cudaErrorNotReady && Clock::now() < deadline) {
+  while (device_.is_busy(stream_.get()) && Clock::now() < deadline) {
     std::this_thread::sleep_for(kPollPause);
   }
 }

@@ -170,7 +170,12 @@ void CudaDevice::synchronize() {
 }
 
 bool CudaDevice::is_busy() {
-  return cudaStreamQuery(stream()) == cudaErrorNotReady;
+  return is_busy(stream());
+}
+
+bool CudaDevice::is_busy(cudaStream_t stream) const {
+  bind_thread();
+  return cudaStreamQuery(stream) == cudaErrorNotReady;
 }
 
 Mark CudaDevice::mark() {

@@ -34,6 +34,9 @@ class CudaDevice : public Device {
   /// and half a second to set that up.
   void bind_thread() const;
 
+  /// Whether a stream of this GPU has work. Called from any thread.
+  [[nodiscard]] bool is_busy(cudaStream_t stream) const;
+
   /// Runs what need not be waited for; it ends before the device does. Called from any thread.
   void run_aside(std::function<void()> work);
 

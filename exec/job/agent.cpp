@@ -21,6 +21,10 @@ constexpr std::chrono::seconds kGrace{5};        // for a worker that was left o
 constexpr std::chrono::seconds kErrorMemory{1};  // in which an error explains an end
 constexpr const char* kFailedKey = "failed";
 
+Member member_of(const WorkerProcess& place) {
+  return {.process = place.process, .life = place.life};
+}
+
 sigset_t watched_signals() {
   sigset_t signals;
   ::sigemptyset(&signals);
@@ -126,9 +130,7 @@ void Agent::note_fatal_signal(Worker& worker) {
   const int signal = worker.is_dying ? 0 : worker.child->fatal_signal();
   if (signal != 0) {
     worker.is_dying = true;
-    mark_dead(store_,
-              {.process = worker.place.process, .life = worker.place.life},
-              explained(worker, killed_by(signal)));
+    mark_dead(store_, member_of(worker.place), explained(worker, killed_by(signal)));
   }
 }
 
@@ -138,8 +140,7 @@ void Agent::end_what_does_not_go_on(Worker& worker) {
     const std::chrono::duration<double> seconds = patience;
     end(worker, fmt::format("hang: stopped for {:g} s", seconds.count()), patience);
   }
-  const bool is_in =
-      last_ && last_->has_member({.process = worker.place.process, .life = worker.place.life});
+  const bool is_in = last_ && last_->has_member(member_of(worker.place));
   worker.was_in = worker.was_in || is_in;
   if (is_longer_than(worker.left_out_since, worker.was_in && !is_in, kGrace)) {
     end(worker, "hang: it did not come to meet the others", kGrace);
@@ -153,7 +154,7 @@ void Agent::end(Worker& worker, const std::string& cause, std::chrono::milliseco
   }
   worker.ended_for = cause;
   worker.child->send(SIGKILL);  // first: a stopped one may hold the lock of the Store
-  mark_dead(store_, {worker.place.process, worker.place.life}, cause, silence);
+  mark_dead(store_, member_of(worker.place), cause, silence);
 }
 
 std::string Agent::explained(const Worker& worker, const std::string& end) {
@@ -187,7 +188,7 @@ void Agent::note_end(Worker& worker) {
     worker.is_gone = true;
     return;
   }
-  mark_dead(store_, {.process = process, .life = worker.place.life}, what);
+  mark_dead(store_, member_of(worker.place), what);
   causes_.push_back(fmt::format("process {} {}", process, what));
   plan_restart(worker);
   std::cerr << fmt::format("runflat-agent: {}{}\n",
@@ -275,7 +276,7 @@ void Agent::look_at_agents() {
     if (!worker.is_gone) {
       set_gone(store_, worker.place.process, false);
     }
-    const Member member{.process = worker.place.process, .life = worker.place.life};
+    const Member member = member_of(worker.place);
     if (worker.child && is_dead(store_, member)) {
       end(worker, "its agent had given no sign", {});
     }

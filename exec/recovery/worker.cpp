@@ -90,7 +90,6 @@ WorkerEnd Worker::run() {
   }
   if (arrival_ == Arrival::newcomer) {
     warm_up();
-    is_warm_ = true;
   }
   while (true) {
     const Agreement agreement = meet();
@@ -159,6 +158,9 @@ WorkerEnd Worker::run() {
 
 /// The first group of a process may take its library a second, for which nobody waits yet.
 void Worker::warm_up() {
+  if (std::exchange(is_warm_, true)) {
+    return;
+  }
   const GroupSpec alone{.name = fmt::format("warm/{}/{}", self().process, self().life),
                         .members = {self().process},
                         .timeout = config_.trainer.timeout};
@@ -415,9 +417,7 @@ bool Worker::takes_in(const Trainer& trainer) {
 
 /// While the others train, or go on without this worker to do so.
 void Worker::stand_by(const Agreement& agreement) {
-  if (!std::exchange(is_warm_, true)) {
-    warm_up();
-  }
+  warm_up();
   const std::vector<Member> trainers = trainers_of(agreement);
   while (!rendezvous_.is_called(next_meeting_, deadline_in(kStandBy)) &&
          !rendezvous_.has_lost(trainers)) {

@@ -104,28 +104,28 @@ JobGroups make_job_groups(const ParallelLayout& layout,
   JobGroups groups;
   std::vector<GroupSpec> specs;
   std::vector<std::unique_ptr<Communicator>*> places;
-  const auto add =
-      [&](const char* kind, const std::vector<Rank>& ranks, std::unique_ptr<Communicator>& place) {
-        if (ranks.size() == 1) {
-          return;
-        }
-        GroupSpec spec{.name = fmt::format("g{}/{}/{}", generation, kind, ranks.front().value()),
-                       .members = {},
-                       .timeout = timeout};
-        for (const Rank member : ranks) {
-          spec.members.push_back(layout.gpu_of(member).value());
-        }
-        specs.push_back(std::move(spec));
-        places.push_back(&place);
-      };
+  const auto add = [&](const char* kind,
+                       const std::vector<Rank>& ranks,
+                       std::unique_ptr<Communicator>& place,
+                       std::int64_t most_channels = 0) {
+    if (ranks.size() == 1) {
+      return;
+    }
+    GroupSpec spec{.name = fmt::format("g{}/{}/{}", generation, kind, ranks.front().value()),
+                   .members = {},
+                   .timeout = timeout,
+                   .most_channels = most_channels};
+    for (const Rank member : ranks) {
+      spec.members.push_back(layout.gpu_of(member).value());
+    }
+    specs.push_back(std::move(spec));
+    places.push_back(&place);
+  };
   std::vector<Rank> all;
   for (std::int64_t r = 0; r < layout.num_ranks(); ++r) {
     all.push_back(Rank(r));
   }
-  add("world", all, groups.world);
-  if (!specs.empty()) {
-    specs.back().most_channels = kFewChannels;
-  }
+  add("world", all, groups.world, kFewChannels);
   add("dp_cp", dp_peers(layout, rank), groups.dp);
   if (layout.sizes().pp > 1) {
     add("mp", ranks_of_replica(layout, cell), groups.mp);
